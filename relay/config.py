@@ -1,0 +1,206 @@
+"""Every limit and default of a node, each with its unit in its name and its reason beside it.
+
+Read from a TOML file, then from `RELAY_*` environment variables (`RELAY_PORT=9000`; lists as JSON or parted by
+commas), then from the command line; the later wins. Nothing else in the project invents a limit.
+"""
+
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+ENVIRONMENT_PREFIX = "RELAY_"
+SECRET_MIN_BYTES = 32  # RFC 7518 §3.2: an HS256 key is at least as long as the hash
+WORKERS_MAX = 64
+
+AUDIO = ("opus", "G722", "PCMA", "PCMU")
+VIDEO = ("H264", "VP8", "VP9", "AV1", "H265")
+
+
+class ConfigError(ValueError):
+    """The configuration can't be used; the text names the field and what it wants."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One node's settings. Making one checks it: raises ConfigError, so a live Config is always valid."""
+
+    # --- where to listen ---
+    host: str = "127.0.0.1"  # a node opens itself to the network only when told to
+    port: int = 8080  # 0 takes a free port (tests)
+    workers: int = msgspec.field(default_factory=lambda: default_workers())  # 0: one worker inside the node
+    media_host: str = "0.0.0.0"
+    media_port: int = 40000  # base: worker i takes media_port + i; 0 takes free ports
+    announce_addresses: tuple[str, ...] = ()  # IPs put into ICE candidates; empty: the machine's own
+    pump: Literal["thread", "loop"] = "thread"  # "loop" for tests and boxes with one core
+
+    # --- who may come in ---
+    secret: str = ""  # HS256 key; >= 32 bytes; generated in demo mode
+    demo: bool = False  # serves the demo pages and gives a token to anybody who asks
+    require_grants: bool = False  # True: calls that need a grant are refused (9) unless one exists
+    refuse_busy: bool = False  # True: calling a busy party fails at once with 2100 instead of event `busy`
+    credential_s: float = 60.0  # life of a join credential; the interface promises <= 60 s
+    demo_token_s: float = 43_200.0  # long enough for a day of trying things
+
+    # --- a call's timers (plugin-interface §7.5), all on the server ---
+    ring_s: float = 60.0  # the plugin's ring time; one call may ask for 5-300 s
+    join_s: float = 20.0  # retries are allowed inside it
+    wait_s: float = 20.0  # called side is in the room, caller is not
+    heartbeat_s: float = 5.0  # how often a client says it is there
+    heartbeat_lost_s: float = 15.0  # three missed heartbeats
+    late_result_s: float = 30.0  # a repeated create for the same pair gives the same room this long
+    repeat_s: float = 600.0  # idempotency keys are remembered this long
+    consent_s: float = 30.0  # RFC 7675 §5.1: consent expires after 30 s
+
+    # --- how much of everything ---
+    max_calls: int = 10_000  # live at once; about 4 KiB each
+    max_records: int = 20_000  # finished calls kept in memory
+    max_rooms: int = 1_000  # WHIP rooms
+    max_legs_per_room: int = 256  # one publisher and its players
+    max_parties: int = 50_000  # parties with an event buffer
+    max_body_bytes: int = 65_536  # an SDP offer with every codec of Chromium is 8 KiB
+    body_s: float = 10.0  # a body that takes longer is a slow attack or a dead peer
+
+    # --- events ---
+    event_buffer: int = 256  # kept per party for replay; a call makes about ten
+    event_buffer_s: float = 600.0  # how long they can be replayed
+    event_queue: int = 256  # not yet written to one socket; a reader that lags further is cut (1013)
+    event_sockets_max: int = 20_000
+    event_sockets_per_party: int = 8  # a phone, a tablet, and pages left open
+    event_message_bytes: int = 8_192  # what a client may send in one frame
+    event_write_s: float = 10.0  # a frame that can't be written this long cuts the socket (1013)
+
+    # --- media ---
+    audio_codecs: tuple[str, ...] = AUDIO  # our order of preference
+    video_codecs: tuple[str, ...] = VIDEO  # H.264 first: hardware devices have nothing else
+    history_ms: int = 1_000  # sent packets kept for retransmission; a NACK later than this is useless
+    history_bytes: int = 64 * 1024 * 1024  # bound of that memory for one worker
+    receive_buffer_bytes: int = 4 * 1024 * 1024  # 30 ms of 1 Gbit/s; the kernel may clip it
+    send_buffer_bytes: int = 4 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if not self.secret and self.demo:
+            # Lives as long as the node: demo tokens die with it.
+            msgspec.structs.force_setattr(self, "secret", secrets.token_urlsafe(48))
+        if len(self.secret.encode()) < SECRET_MIN_BYTES:
+            raise ConfigError(
+                f"secret: needs at least {SECRET_MIN_BYTES} bytes (set {ENVIRONMENT_PREFIX}SECRET, "
+                "or start with --demo to have one made up)"
+            )
+        _check_ranges(self)
+        for name, known in (("audio_codecs", AUDIO), ("video_codecs", VIDEO)):
+            chosen = getattr(self, name)
+            unknown = [codec for codec in chosen if codec not in known]
+            if unknown or len(set(chosen)) != len(chosen):
+                raise ConfigError(f"{name}: pick from {', '.join(known)}, each at most once")
+        if not (self.audio_codecs or self.video_codecs):
+            raise ConfigError("audio_codecs, video_codecs: at least one codec is needed")
+        for address in (self.media_host, *self.announce_addresses):
+            try:
+                ip_address(address)
+            except ValueError:
+                raise ConfigError(
+                    f"media_host, announce_addresses: {address!r} is not an IP address"
+                ) from None
+        if self.heartbeat_lost_s <= self.heartbeat_s:
+            raise ConfigError("heartbeat_lost_s: must be longer than heartbeat_s")
+        if self.media_port and self.media_port + max(self.workers, 1) - 1 > 65_535:
+            raise ConfigError("media_port: media_port + workers goes beyond 65535")
+
+    def __repr__(self) -> str:
+        """Without the secret, so that a logged configuration gives nothing away."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "secret"}
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
+
+
+# (lowest, highest) of every number, both allowed. A field that is not here fails the test of this file.
+RANGES: dict[str, tuple[float, float]] = {
+    "port": (0, 65_535),
+    "workers": (0, WORKERS_MAX),
+    "media_port": (0, 65_535),
+    "credential_s": (1, 60),
+    "demo_token_s": (60, 2_592_000),
+    "ring_s": (5, 300),
+    "join_s": (1, 300),
+    "wait_s": (1, 300),
+    "heartbeat_s": (0.1, 60),
+    "heartbeat_lost_s": (0.2, 300),
+    "late_result_s": (0, 300),
+    "repeat_s": (1, 86_400),
+    "consent_s": (1, 300),
+    "max_calls": (1, 1_000_000),
+    "max_records": (1, 10_000_000),
+    "max_rooms": (0, 100_000),
+    "max_legs_per_room": (2, 10_000),
+    "max_parties": (2, 1_000_000),
+    "max_body_bytes": (1_024, 1_048_576),
+    "body_s": (0.1, 300),
+    "event_buffer": (1, 10_000),
+    "event_buffer_s": (1, 86_400),
+    "event_queue": (1, 10_000),
+    "event_sockets_max": (1, 1_000_000),
+    "event_sockets_per_party": (1, 1_000),
+    "event_message_bytes": (256, 65_536),
+    "event_write_s": (0.1, 300),
+    "history_ms": (0, 60_000),
+    "history_bytes": (65_536, 2**40),
+    "receive_buffer_bytes": (65_536, 2**30),
+    "send_buffer_bytes": (65_536, 2**30),
+}
+
+
+def default_workers() -> int:
+    """One worker a core, at most 8: beyond that one node process becomes the narrow place."""
+    return min(len(os.sched_getaffinity(0)), 8)
+
+
+def load(
+    path: Path | str | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read a TOML file, then `RELAY_*` variables, then `overrides` (None values are left out).
+
+    Raises ConfigError for an unreadable file, an unknown name or a value out of range.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values.update(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:  # ValueError: bad TOML or bad UTF-8
+            raise ConfigError(f"{path}: {error}") from None
+    for name, text in (os.environ if environment is None else environment).items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            field = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+            values[field] = _from_text(field, text)
+    values.update({name: value for name, value in (overrides or {}).items() if value is not None})
+    unknown = sorted(set(values) - set(Config.__struct_fields__))
+    if unknown:
+        raise ConfigError(f"unknown setting: {', '.join(unknown)}")
+    try:
+        return msgspec.convert(values, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _from_text(field: str, text: str) -> Any:
+    """A list arrives as JSON or parted by commas; msgspec turns everything else from text."""
+    if field not in ("announce_addresses", "audio_codecs", "video_codecs"):
+        return text
+    if text.lstrip().startswith("["):
+        try:
+            return msgspec.json.decode(text.encode())
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{ENVIRONMENT_PREFIX}{field.upper()}: {error}") from None
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _check_ranges(config: Config) -> None:
+    for name, (lowest, highest) in RANGES.items():
+        value = getattr(config, name)
+        if not lowest <= value <= highest:  # also refuses NaN
+            raise ConfigError(f"{name}: {value} is not between {lowest} and {highest}")

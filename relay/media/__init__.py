@@ -1,0 +1,1 @@
+"""The media plane: workers, the legs they hold, and the messages that reach them."""

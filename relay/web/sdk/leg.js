@@ -1,0 +1,272 @@
+/**
+ * Leg: this page's media connection to the relay.
+ *
+ * Offer in one piece (the relay is ICE-lite, it needs none of our candidates, so gathering is waited for at most 1 s),
+ * POST to the call's legs, apply the answer. A path that breaks is restarted through PATCH on the leg's Location (RFC 8840
+ * fragment, as in WHIP, RFC 9725 section 4.3.2); when that fails the leg is `failed` and its owner joins anew.
+ */
+import { capture, openCamera } from './capture.js';
+import { CODE, VoipJoinError } from './errors.js';
+import { Meter } from './stats.js';
+
+const GATHERING_MS = 1_000;
+const CONNECT_MS = 8_000;
+const BROKEN_MS = 2_000; // "disconnected" often heals by itself within this time
+const VIDEO_MAX_BPS = 1_500_000;
+
+export class Leg {
+  #backend;
+  #video;
+  #facing;
+  #stream = null;
+  #connection = null;
+  #location = null;
+  #answer = '';
+  #credential = null;
+  #meter = new Meter();
+  #broken = 0;
+  #restarting = false;
+  #closed = false;
+  #muted = false;
+  #cameraOff;
+
+  /** `hooks`: onLocal(stream), onRemote(stream), onState('connecting' | 'connected' | 'broken' | 'failed' | 'closed'). */
+  constructor(backend, { video, cameraOff = false, facingMode = 'user' }, hooks) {
+    this.#backend = backend;
+    this.#video = video;
+    this.#cameraOff = cameraOff || !video;
+    this.#facing = facingMode;
+    this.hooks = hooks;
+    this.notices = [];
+  }
+
+  get muted() {
+    return this.#muted;
+  }
+
+  get cameraOff() {
+    return this.#cameraOff;
+  }
+
+  /** Opens microphone and camera. Throws a VoipJoinError. */
+  async open() {
+    const { stream, notices } = await capture({ camera: this.#video && !this.#cameraOff, facingMode: this.#facing });
+    if (this.#closed) {
+      stream.getTracks().forEach((track) => track.stop());
+      throw new VoipJoinError('closed while the microphone was opened', CODE.INTERRUPTED);
+    }
+    this.notices = notices;
+    this.#stream = stream;
+    if (this.#video && stream.getVideoTracks().length === 0) this.#cameraOff = true;
+    this.#applyMute();
+    this.hooks.onLocal(stream);
+  }
+
+  /**
+   * Connects with a join credential; may be called again with a fresh one. Resolves when media can flow.
+   * Throws a VoipError, the node's own or 2004 when the path did not come up.
+   */
+  async join(roomId, credential) {
+    this.#drop();
+    const connection = this.#connect();
+    await connection.setLocalDescription(await connection.createOffer());
+    await gathered(connection);
+    if (this.#closed) throw new VoipJoinError('closed while joining', CODE.INTERRUPTED);
+    const { text, location } = await this.#backend.sdp('POST', `/v1/calls/${encodeURIComponent(roomId)}/legs`, {
+      body: connection.localDescription.sdp,
+      bearer: credential,
+    });
+    this.#location = location;
+    this.#credential = credential;
+    this.#answer = text;
+    if (this.#closed) {
+      this.#leave();
+      throw new VoipJoinError('closed while joining', CODE.INTERRUPTED);
+    }
+    try {
+      await connection.setRemoteDescription({ type: 'answer', sdp: text });
+    } catch (cause) {
+      throw new VoipJoinError(`the answer does not fit: ${cause.message}`, CODE.MEDIA_INIT_FAILED, { cause });
+    }
+    await connected(connection);
+    await this.#limitSending();
+  }
+
+  setMuted(muted) {
+    this.#muted = Boolean(muted);
+    this.#applyMute();
+  }
+
+  /** Camera off closes the camera, so that its light goes out too. On may throw a VoipJoinError. */
+  async setCameraOff(off) {
+    if (!this.#video || Boolean(off) === this.#cameraOff) return;
+    const sender = this.#connection?.getTransceivers().find((t) => t.receiver.track.kind === 'video')?.sender;
+    if (off) {
+      for (const track of this.#stream?.getVideoTracks() ?? []) {
+        track.stop();
+        this.#stream.removeTrack(track);
+      }
+      this.#cameraOff = true;
+      await sender?.replaceTrack(null);
+    } else {
+      const [track] = (await openCamera(this.#facing)).getVideoTracks();
+      if (this.#closed || !this.#stream) {
+        track.stop();
+        return;
+      }
+      this.#stream.addTrack(track);
+      this.#cameraOff = false;
+      await sender?.replaceTrack(track);
+    }
+    this.hooks.onLocal(this.#stream);
+  }
+
+  /** One reading; null while there is no connection. */
+  async stats() {
+    return this.#connection ? this.#meter.read(this.#connection) : null;
+  }
+
+  /** Leaves; safe to call twice. `keepalive` lets the request outlive the page. */
+  close({ keepalive = false } = {}) {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stream?.getTracks().forEach((track) => track.stop());
+    this.#stream = null;
+    this.#leave(keepalive);
+    this.#drop();
+    this.hooks.onState('closed');
+  }
+
+  #connect() {
+    const connection = new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
+    this.#connection = connection;
+    const remote = new MediaStream();
+    connection.ontrack = ({ track }) => {
+      remote.addTrack(track);
+      this.hooks.onRemote(remote);
+    };
+    connection.onconnectionstatechange = () => this.#changed(connection);
+    const streams = this.#stream ? [this.#stream] : [];
+    for (const kind of this.#video ? ['audio', 'video'] : ['audio']) {
+      const track = this.#stream?.getTracks().find((t) => t.kind === kind);
+      connection.addTransceiver(track ?? kind, { direction: 'sendrecv', streams });
+    }
+    this.hooks.onState('connecting');
+    return connection;
+  }
+
+  #changed(connection) {
+    if (connection !== this.#connection || this.#closed) return;
+    clearTimeout(this.#broken);
+    const state = connection.connectionState;
+    if (state === 'connected') {
+      this.hooks.onState('connected');
+    } else if (state === 'disconnected') {
+      this.hooks.onState('broken');
+      this.#broken = setTimeout(() => this.#restart(connection), BROKEN_MS);
+    } else if (state === 'failed') {
+      // Before the first connection join() itself tells; afterwards a restart may still save the leg.
+      if (connection.remoteDescription && this.#answer) this.#restart(connection);
+    }
+  }
+
+  async #restart(connection) {
+    if (this.#restarting || this.#closed || connection !== this.#connection) return;
+    this.#restarting = true;
+    this.hooks.onState('broken');
+    try {
+      await connection.setLocalDescription(await connection.createOffer({ iceRestart: true }));
+      await gathered(connection);
+      const { text } = await this.#backend.sdp('PATCH', this.#location, {
+        body: fragment(connection.localDescription.sdp),
+        type: 'application/trickle-ice-sdpfrag',
+        bearer: this.#credential,
+      });
+      this.#answer = restarted(this.#answer, text);
+      await connection.setRemoteDescription({ type: 'answer', sdp: this.#answer });
+      await connected(connection);
+    } catch {
+      if (!this.#closed && connection === this.#connection) this.hooks.onState('failed');
+    } finally {
+      this.#restarting = false;
+    }
+  }
+
+  #applyMute() {
+    for (const track of this.#stream?.getAudioTracks() ?? []) track.enabled = !this.#muted;
+  }
+
+  async #limitSending() {
+    const sender = this.#connection?.getSenders().find(({ track }) => track?.kind === 'video');
+    if (!sender) return;
+    const parameters = sender.getParameters();
+    if (!parameters.encodings?.length) return;
+    parameters.encodings[0].maxBitrate = VIDEO_MAX_BPS;
+    await sender.setParameters(parameters).catch(() => {}); // a wish; the browser may know better
+  }
+
+  #leave(keepalive = false) {
+    if (!this.#location) return;
+    const location = this.#location;
+    this.#location = null;
+    // The node notices a leg that just vanishes as well; this is only sooner.
+    this.#backend.sdp('DELETE', location, { bearer: this.#credential, keepalive }).catch(() => {});
+  }
+
+  #drop() {
+    clearTimeout(this.#broken);
+    if (!this.#connection) return;
+    this.#connection.onconnectionstatechange = null;
+    this.#connection.ontrack = null;
+    this.#connection.close();
+    this.#connection = null;
+    this.#answer = '';
+    this.#meter = new Meter();
+  }
+}
+
+function gathered(connection) {
+  if (connection.iceGatheringState === 'complete') return Promise.resolve();
+  return new Promise((done) => {
+    const timer = setTimeout(done, GATHERING_MS);
+    connection.addEventListener('icegatheringstatechange', () => {
+      if (connection.iceGatheringState !== 'complete') return;
+      clearTimeout(timer);
+      done();
+    });
+  });
+}
+
+function connected(connection) {
+  return new Promise((done, fail) => {
+    const finish = (why) => {
+      clearTimeout(timer);
+      connection.removeEventListener('connectionstatechange', check);
+      if (why) fail(new VoipJoinError(`media path: ${why}`, CODE.MEDIA_JOIN_FAILED, { extErrMsg: why }));
+      else done();
+    };
+    const check = () => {
+      if (connection.connectionState === 'connected') finish(null);
+      else if (['failed', 'closed'].includes(connection.connectionState)) finish(connection.connectionState);
+    };
+    const timer = setTimeout(() => finish(`not up after ${CONNECT_MS / 1000} s`), CONNECT_MS);
+    connection.addEventListener('connectionstatechange', check);
+    check();
+  });
+}
+
+/** The fragment of an offer that a restart needs: credentials, the first m-line (all are bundled) and its candidates. */
+function fragment(sdp) {
+  const lines = sdp.split(/\r?\n/);
+  const one = (prefix) => lines.find((line) => line.startsWith(prefix));
+  const kept = [one('a=ice-ufrag:'), one('a=ice-pwd:'), one('m='), one('a=mid:'), ...lines.filter((l) => l.startsWith('a=candidate:'))];
+  return `${kept.filter(Boolean).join('\r\n')}\r\na=end-of-candidates\r\n`;
+}
+
+/** The former answer with the credentials, and where given the candidates, of the restart's answer. */
+function restarted(answer, text) {
+  const ufrag = /^a=ice-ufrag:.*$/m.exec(text)?.[0].trim();
+  const pwd = /^a=ice-pwd:.*$/m.exec(text)?.[0].trim();
+  if (!ufrag || !pwd) throw new VoipJoinError('the answer to the restart has no credentials', CODE.MEDIA_JOIN_FAILED);
+  return answer.replace(/^a=ice-ufrag:.*$/gm, ufrag).replace(/^a=ice-pwd:.*$/gm, pwd);
+}
