@@ -1,7 +1,7 @@
 """Every limit and default of a node, each with its unit in its name and its reason beside it.
 
-Read from a TOML file, then from `RELAY_*` environment variables (`RELAY_PORT=9000`; lists as JSON or parted by
-commas), then from the command line; the later wins. Nothing else in the project invents a limit.
+Read from a TOML file, then from `RELAY_*` environment variables (`RELAY_PORT=9000`; lists as JSON or parted
+by commas), then from the command line; the later wins. Nothing else in the project invents a limit.
 """
 
 import os

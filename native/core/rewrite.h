@@ -6,6 +6,8 @@
 
 #include "rtp.h"
 
+#define REWRITE_REORDER 128 /* packets that may arrive after the first one though they were sent before it */
+
 struct rewrite {
     uint64_t last_sequence; /* highest extended number sent */
     uint64_t valid_from;    /* numbers before this one used another offset */
@@ -23,8 +25,9 @@ static inline void rewrite_join(struct rewrite *r, uint64_t in, uint32_t timesta
     uint64_t next;
     uint32_t ts;
     if (!r->started) {
-        /* RFC 3550 §5.1: random start; the lower half, so that the first wrap is far away for old receivers. */
-        next = 65536 + (random & 0x7fff);
+        /* RFC 3550 §5.1: random start, clear of the wrap: packets that were overtaken by the first one keep their
+         * place before it, and SRTP's rollover counter cannot be below zero. */
+        next = 65536 + 1024 + (random & 0x3fff);
         ts = random * 2654435761u;
     } else {
         uint64_t gap = (now_us - r->last_us) * clock_hz / 1000000;
@@ -33,7 +36,7 @@ static inline void rewrite_join(struct rewrite *r, uint64_t in, uint32_t timesta
     }
     r->offset = next - in;
     r->timestamp_offset = ts - timestamp;
-    r->valid_from = next;
+    r->valid_from = r->started ? next : next - REWRITE_REORDER;
     r->started = true;
 }
 

@@ -1,1 +1,1 @@
-"""The call plane: one pure state table, and the thin service that keeps live calls, parties and their events."""
+"""The call plane: one pure state table, and the thin service that keeps live calls and their events."""

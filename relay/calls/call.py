@@ -1,7 +1,8 @@
 """The state of one call as a table: (state, input, now) -> (state, events of each side, timers, end reason).
 
-Everything that changes a call's state is in this file, and all of it is in `TABLE` (plugin-interface §7.4). No
-row, no change: an input that no row names is *not taken*, and whoever sent it is told so. Time is an argument.
+Everything that changes a call's state is in this file, and all of it is in `TABLE` (plugin-interface §7.4).
+No row, no change: an input that no row names is *not taken*, and whoever sent it is told so. Time is an
+argument.
 
 Three rules hold for every sequence of inputs:
 
@@ -11,8 +12,8 @@ Three rules hold for every sequence of inputs:
 3. A timer that is due fires before any later input is looked at, so an answer after the ring time has lost
    even when nobody had the time yet to run the timer.
 
-The called side may answer before the caller's media is up, so besides the state we keep how far the *caller* is
-(`Presence`); rows can ask for it.
+The called side may answer before the caller's media is up, so besides the state we keep how far the *caller*
+is (`Presence`); rows can ask for it.
 """
 
 from collections.abc import Iterable, Mapping

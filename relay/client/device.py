@@ -65,8 +65,9 @@ class _Call:
 class Device:
     """`async with Device("SN-1", "http://127.0.0.1:8080") as device: outcome = await device.call("alice")`.
 
-    Without `token` one is asked from a relay in demo mode. `answer`: "auto" takes every call, "manual" waits for
-    `answer()`. `save` records each call: the first into this file, later ones with -2, -3 ... before the suffix.
+    Without `token` one is asked from a relay in demo mode. `answer`: "auto" takes every call, "manual" waits
+    for `answer()`. `save` records each call: the first into this file, later ones with -2, -3 ... before the
+    suffix.
     `on_change(device)` is called after every change of `phase`; `on_frame` gets every decoded frame.
     """
 
@@ -452,7 +453,8 @@ class Device:
         """Cancelling this hangs up."""
         assert self._listening is not None
         try:
-            await asyncio.wait({call.ended, self._listening}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {call.ended, self._listening}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             with contextlib.suppress(SignallingError):
                 await self.hang_up()

@@ -1,4 +1,4 @@
-"""A device's leg: one aiortc peer connection to the relay, offered whole (no trickle) and answered over HTTP."""
+"""A device's leg: one aiortc peer connection, offered whole (no trickle) and answered over HTTP."""
 
 import asyncio
 import logging
@@ -111,8 +111,8 @@ class Leg:
         offer = self._peer.localDescription.sdp
         if "\na=candidate:" not in offer:
             raise LegError(
-                "this machine has no network address besides loopback, and the ICE agent (aioice) does not use "
-                "loopback: bring up an interface, for example: ip link add dummy0 type dummy && "
+                "this machine has no network address besides loopback, and the ICE agent (aioice) does not "
+                "use loopback: bring up an interface, for example: ip link add dummy0 type dummy && "
                 "ip address add 10.255.255.1/32 dev dummy0 && ip link set dummy0 up"
             )
         answer = await exchange(offer)
@@ -226,7 +226,7 @@ def _incoming(receiver: Any) -> list[Any]:
 
 
 def _age(frame: VideoFrame) -> float | None:
-    """Seconds since the stamp in the picture was drawn; None without one, or when the clocks plainly differ."""
+    """Seconds since the stamp in the picture was drawn; None without one, or when the clocks differ."""
     plane = frame.planes[0]
     luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
     mark = stamp.read(luma)

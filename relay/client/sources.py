@@ -8,7 +8,7 @@ import asyncio
 import datetime
 import fractions
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ class _Scenery:
 
 
 def _scenery(width: int, height: int) -> _Scenery:
-    """Two widths of a seamless grey wave to scroll through, and eight still colour bars in I420 plane order."""
+    """Two widths of a seamless grey wave to scroll through, and eight still colour bars in I420 order."""
     wave = 110 + 60 * np.sin(2 * np.pi * np.arange(2 * width) / width * 2)
     tilt = 20 * np.sin(2 * np.pi * np.arange(height) / height)
     luma = (wave[None, :] + tilt[:, None]).astype(np.uint8)
@@ -173,13 +173,12 @@ class FileTrack(MediaStreamTrack):
         if self.readyState != "live":
             raise MediaStreamError
         async with self._reading:
-            # Shielded: a cancelled recv() must not let a second thread into the decoder, nor close it in use.
-            frame = await self._undisturbed(self._next)
+            frame = await self._undisturbed()
         if frame is None:
             self.stop()
             raise MediaStreamError
         if not self._live:
-            await self._pace.wait(float(frame.pts * frame.time_base))
+            await self._pace.wait(float((frame.pts or 0) * (frame.time_base or 0)))
         return frame
 
     async def close(self) -> None:
@@ -191,8 +190,9 @@ class FileTrack(MediaStreamTrack):
     def _next(self) -> AudioFrame | VideoFrame | None:
         return next(self._frames, None)
 
-    async def _undisturbed(self, read: Callable[[], AudioFrame | VideoFrame | None]) -> Any:
-        reading = asyncio.ensure_future(asyncio.to_thread(read))
+    async def _undisturbed(self) -> AudioFrame | VideoFrame | None:
+        """One frame. Cancelled, it still waits: no second thread may enter the decoder, nor close it in use."""
+        reading = asyncio.ensure_future(asyncio.to_thread(self._next))
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:
@@ -281,7 +281,7 @@ def _silence(pts: int) -> AudioFrame:
 
 @dataclass(frozen=True)
 class Media:
-    """What a device sends in its calls: `path` of a file, a `camera` device, or neither for the test pattern."""
+    """What a device sends in its calls: a file (`path`), a `camera` device, or the test pattern."""
 
     path: str | None = None
     camera: str | None = None
@@ -325,7 +325,7 @@ class Media:
 def _probe(path: str) -> set[str]:
     try:
         with av.open(path) as container:
-            kinds: set[str] = {stream.type for stream in container.streams} & {"audio", "video"}
+            kinds = {str(stream.type) for stream in container.streams} & {"audio", "video"}
     except (OSError, ValueError) as fault:
         raise SourceError(f"cannot open {path}: {getattr(fault, 'strerror', None) or fault}") from fault
     if not kinds:

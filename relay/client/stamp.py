@@ -43,7 +43,7 @@ _MASKS = {
 
 @dataclass(frozen=True)
 class Stamp:
-    """`number`: the frame's number modulo 2^24; `clock_ms`: the sender's wall clock modulo 2^24 milliseconds."""
+    """`number`: the frame's number modulo 2^24; `clock_ms`: the sender's wall clock modulo 2^24 ms."""
 
     number: int
     clock_ms: int
@@ -55,7 +55,7 @@ def row_height(height: int) -> int:
 
 
 def burn(luma: Plane, stamp: Stamp, text: str) -> None:
-    """Write `stamp` as blocks and `text` (digits, colon, point, blank) as digits into a luma plane, in place."""
+    """Write `stamp` as blocks and `text` (digits, colon, point) as digits into a luma plane, in place."""
     height, width = luma.shape
     rows = row_height(height)
     for row, value in enumerate((stamp.number, stamp.clock_ms)):
@@ -67,7 +67,7 @@ def burn(luma: Plane, stamp: Stamp, text: str) -> None:
 
 
 def read(luma: Plane) -> Stamp | None:
-    """The stamp of a received picture's luma plane; None when it carries none or is too damaged to be sure."""
+    """The stamp of a received picture's luma plane; None when it carries none or is too damaged."""
     height, width = luma.shape
     if width < 2 * BITS or height < 48:
         return None

@@ -68,6 +68,7 @@ export class Leg {
    */
   async join(roomId, credential) {
     this.#drop();
+    this.#location = null; // the node replaces the former leg of this party; a DELETE would count as leaving
     const connection = this.#connect();
     await connection.setLocalDescription(await connection.createOffer());
     await gathered(connection);
@@ -124,6 +125,14 @@ export class Leg {
   /** One reading; null while there is no connection. */
   async stats() {
     return this.#connection ? this.#meter.read(this.#connection) : null;
+  }
+
+  /**
+   * Ends capture at once but keeps the connection: the hang-up must reach the node before the leg disappears,
+   * or the node would take the leg for lost.
+   */
+  silence() {
+    this.#stream?.getTracks().forEach((track) => track.stop());
   }
 
   /** Leaves; safe to call twice. `keepalive` lets the request outlive the page. */

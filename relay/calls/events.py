@@ -1,0 +1,138 @@
+"""Events of a party: numbered, kept for replay, handed to whoever listens. No I/O; time is an argument.
+
+Numbers begin at the wall clock's milliseconds when a party is first heard of and then count by one. So they
+rise across a restart of the node and across a forgotten party, and a client that asks for what came after an old
+number gets all there is instead of nothing.
+
+Bounds: `event_buffer` events for `event_buffer_s` per party, `max_parties` parties (the longest unused without a
+listener goes first), `event_sockets_per_party` and `event_sockets_max` listeners.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Collection
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from relay.calls.invitation import Party
+from relay.config import Config
+from relay.errors import ApiError, Code
+
+
+class Sink(Protocol):
+    """Where a party's frames go. `put` must not block; a sink that is full cuts itself off."""
+
+    def put(self, frame: str) -> None: ...
+
+
+class Kept(NamedTuple):
+    seq: int
+    at: float  # clock seconds
+    room: str
+    frame: str
+
+
+class Log:
+    """One party's recent events and its listeners."""
+
+    __slots__ = ("kept", "seq", "sinks")
+
+    def __init__(self, seq: int, size: int) -> None:
+        self.seq = seq
+        self.kept: deque[Kept] = deque(maxlen=size)
+        self.sinks: list[Sink] = []
+
+
+class Events:
+    """The event logs of all parties."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._logs: OrderedDict[Party, Log] = OrderedDict()
+        self.sockets = 0
+        self.published = 0
+
+    def publish(
+        self, party: Party, room: str, name: str, data: dict[str, Any], reason: str, now: float, wall_ms: int
+    ) -> None:
+        """Number an event, keep it and hand it to the party's listeners."""
+        log = self._log(party, wall_ms)
+        log.seq += 1
+        envelope: dict[str, Any] = {
+            "seq": log.seq,
+            "timestamp": wall_ms,
+            "eventName": name,
+            "roomId": room,
+            "groupId": room,
+            "data": data,
+        }
+        if reason:
+            envelope["reason"] = reason
+        frame = msgspec.json.encode(envelope).decode()
+        log.kept.append(Kept(log.seq, now, room, frame))
+        self.published += 1
+        for sink in tuple(log.sinks):
+            sink.put(frame)
+
+    def attach(
+        self, party: Party, sink: Sink, after: int | None, live: Collection[str], now: float, wall_ms: int
+    ) -> None:
+        """Replay into `sink`, then keep it informed until `detach`.
+
+        With `after`: everything kept behind that number. Without: what belongs to the calls in `live`, so that a
+        client that comes late (woken by a push) still sees the call that rings. Raises ApiError (429) when
+        there are too many listeners.
+        """
+        log = self._log(party, wall_ms)
+        if self.sockets >= self._config.event_sockets_max:
+            raise ApiError(429, Code.BACKEND, "this node has no room for another event connection")
+        if len(log.sinks) >= self._config.event_sockets_per_party:
+            raise ApiError(429, Code.BACKEND, "this party has too many event connections open")
+        log.sinks.append(sink)
+        self.sockets += 1
+        self._expire(log, now)
+        for event in tuple(log.kept):
+            if event.seq > after if after is not None else event.room in live:
+                sink.put(event.frame)
+
+    def detach(self, party: Party, sink: Sink) -> None:
+        """Stop informing `sink`; unknown ones are ignored."""
+        log = self._logs.get(party)
+        if log is not None and sink in log.sinks:
+            log.sinks.remove(sink)
+            self.sockets -= 1
+
+    def listening(self, party: Party) -> bool:
+        log = self._logs.get(party)
+        return log is not None and bool(log.sinks)
+
+    def _log(self, party: Party, wall_ms: int) -> Log:
+        log = self._logs.get(party)
+        if log is None:
+            if len(self._logs) >= self._config.max_parties:
+                self._forget_one()
+            log = self._logs[party] = Log(wall_ms, self._config.event_buffer)
+        self._logs.move_to_end(party)
+        return log
+
+    def _forget_one(self) -> None:
+        """Drop the longest unused log nobody listens to. Listeners are bounded, so few are passed over."""
+        for party, log in self._logs.items():
+            if not log.sinks:
+                del self._logs[party]
+                return
+        raise ApiError(429, Code.BACKEND, "this node has no room for another party")
+
+    def _expire(self, log: Log, now: float) -> None:
+        while log.kept and now - log.kept[0].at > self._config.event_buffer_s:
+            log.kept.popleft()
+
+    def sweep(self, now: float) -> None:
+        """Forget what is too old to be replayed and parties without anything left."""
+        for party, log in tuple(self._logs.items()):
+            self._expire(log, now)
+            if not log.kept and not log.sinks:
+                del self._logs[party]
+
+    def __len__(self) -> int:
+        return len(self._logs)
