@@ -47,7 +47,7 @@ load: build  ## run the load test and write its report into benchmarks/out
 check: build  ## format, lint, types and C warnings, all as errors
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/cython-lint native benchmarks
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint native benchmarks
 	@for f in $$(find native/core benchmarks/core -name '*.c' 2>/dev/null); do gcc -std=gnu11 -O2 -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Werror -fsyntax-only -Inative/core -Ibenchmarks/core $$f || exit 1; done
 	@echo "check: all clean"
 

@@ -33,7 +33,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     host: str = "127.0.0.1"  # a node opens itself to the network only when told to
     port: int = 8080  # 0 takes a free port (tests)
     workers: int = msgspec.field(default_factory=lambda: default_workers())  # 0: one worker inside the node
-    media_host: str = "0.0.0.0"
+    media_host: str = "::"  # both families where the kernel has IPv6, else IPv4
     media_port: int = 40000  # base: worker i takes media_port + i; 0 takes free ports
     announce_addresses: tuple[str, ...] = ()  # IPs put into ICE candidates; empty: the machine's own
     pump: Literal["thread", "loop"] = "thread"  # "loop" for tests and boxes with one core
@@ -61,6 +61,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_records: int = 20_000  # finished calls kept in memory
     max_rooms: int = 1_000  # WHIP rooms
     max_legs_per_room: int = 256  # one publisher and its players
+    max_legs_per_worker: int = 4_096  # tables are made at start: 20 MB of address space, touched as used
     max_parties: int = 50_000  # parties with an event buffer
     max_body_bytes: int = 65_536  # an SDP offer with every codec of Chromium is 8 KiB
     body_s: float = 10.0  # a body that takes longer is a slow attack or a dead peer
@@ -78,7 +79,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     audio_codecs: tuple[str, ...] = AUDIO  # our order of preference
     video_codecs: tuple[str, ...] = VIDEO  # H.264 first: hardware devices have nothing else
     history_ms: int = 1_000  # sent packets kept for retransmission; a NACK later than this is useless
-    history_bytes: int = 64 * 1024 * 1024  # bound of that memory for one worker
+    history_bytes: int = 256 * 1024  # bound of that memory for one video stream: 1 s of 2 Mbit/s
     receive_buffer_bytes: int = 4 * 1024 * 1024  # 30 ms of 1 Gbit/s; the kernel may clip it
     send_buffer_bytes: int = 4 * 1024 * 1024
 
@@ -103,11 +104,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             try:
                 ip_address(address)
             except ValueError:
-                raise ConfigError(
-                    f"media_host, announce_addresses: {address!r} is not an IP address"
-                ) from None
+                raise ConfigError(f"media_host, announce_addresses: {address!r} is not an IP address") from None
         if self.heartbeat_lost_s <= self.heartbeat_s:
             raise ConfigError("heartbeat_lost_s: must be longer than heartbeat_s")
+        if self.event_sockets_max >= self.max_parties:
+            raise ConfigError("event_sockets_max: must be below max_parties, or every log may be in use")
         if self.media_port and self.media_port + max(self.workers, 1) - 1 > 65_535:
             raise ConfigError("media_port: media_port + workers goes beyond 65535")
 
@@ -136,6 +137,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_records": (1, 10_000_000),
     "max_rooms": (0, 100_000),
     "max_legs_per_room": (2, 10_000),
+    "max_legs_per_worker": (2, 65_535),
     "max_parties": (2, 1_000_000),
     "max_body_bytes": (1_024, 1_048_576),
     "body_s": (0.1, 300),
@@ -147,7 +149,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "event_message_bytes": (256, 65_536),
     "event_write_s": (0.1, 300),
     "history_ms": (0, 60_000),
-    "history_bytes": (65_536, 2**40),
+    "history_bytes": (16_384, 2**26),
     "receive_buffer_bytes": (65_536, 2**30),
     "send_buffer_bytes": (65_536, 2**30),
 }

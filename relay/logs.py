@@ -1,8 +1,8 @@
 """Log lines: one JSON object each on stderr, or plain text when a person is watching.
 
-Nothing that identifies a party or opens a door may be logged at `info` or above: no network address, no key, no
-token. Code is written so; the formatter is the net below it and blots out what slipped through. At `debug` lines are
-written as they are, because that is what `debug` is for.
+Nothing that identifies a party or opens a door may be logged at `info` or above: no network address, no
+key, no token. Code is written so; the formatter is the net below it and blots out what slipped through. At
+`debug` lines are written as they are, because that is what `debug` is for.
 """
 
 import datetime
@@ -49,6 +49,11 @@ def configure(level: str = "info", *, stream: TextIO | None = None, worker: int 
     logging.captureWarnings(True)
 
 
+def level() -> str:
+    """What `configure` was told last, one of LEVELS."""
+    return logging.getLevelName(logging.getLogger("relay").getEffectiveLevel()).lower()
+
+
 def redact(text: str) -> str:
     """`text` without addresses, tokens, keys and fingerprints."""
     for pattern, replacement in _SECRETS:
@@ -57,7 +62,9 @@ def redact(text: str) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the fields of `extra=`, and error for a traceback."""
+    """One JSON object a line: time, level, logger, message, the fields of `extra=`, and error for a
+    traceback.
+    """
 
     def __init__(self, worker: int | None = None) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
 """Events of a party: numbered, kept for replay, handed to whoever listens. No I/O; time is an argument.
 
 Numbers begin at the wall clock's milliseconds when a party is first heard of and then count by one. So they
-rise across a restart of the node and across a forgotten party, and a client that asks for what came after an old
-number gets all there is instead of nothing.
+rise across a restart of the node and across a forgotten party, and a client that asks for what came after an
+old number gets all there is instead of nothing.
 
-Bounds: `event_buffer` events for `event_buffer_s` per party, `max_parties` parties (the longest unused without a
-listener goes first), `event_sockets_per_party` and `event_sockets_max` listeners.
+Bounds: `event_buffer` events for `event_buffer_s` per party, `max_parties` parties (the longest
+unused without a listener goes first), `event_sockets_per_party` and `event_sockets_max` listeners.
 """
 
 from collections import OrderedDict, deque
@@ -79,9 +79,9 @@ class Events:
     ) -> None:
         """Replay into `sink`, then keep it informed until `detach`.
 
-        With `after`: everything kept behind that number. Without: what belongs to the calls in `live`, so that a
-        client that comes late (woken by a push) still sees the call that rings. Raises ApiError (429) when
-        there are too many listeners.
+        With `after`: everything kept behind that number. Without: what belongs to the calls in `live`, so
+        that a client that comes late (woken by a push) still sees the call that rings. Raises ApiError (429)
+        when there are too many listeners.
         """
         log = self._log(party, wall_ms)
         if self.sockets >= self._config.event_sockets_max:
@@ -116,12 +116,13 @@ class Events:
         return log
 
     def _forget_one(self) -> None:
-        """Drop the longest unused log nobody listens to. Listeners are bounded, so few are passed over."""
-        for party, log in self._logs.items():
-            if not log.sinks:
+        """Drop the longest unused log nobody listens to; one exists, for there are more logs than sockets."""
+        for party in list(self._logs):
+            if not self._logs[party].sinks:
                 del self._logs[party]
                 return
-        raise ApiError(429, Code.BACKEND, "this node has no room for another party")
+            self._logs.move_to_end(party)  # so that the next one need not pass it again
+        raise AssertionError("event_sockets_max is not below max_parties")
 
     def _expire(self, log: Log, now: float) -> None:
         while log.kept and now - log.kept[0].at > self._config.event_buffer_s:

@@ -3,9 +3,9 @@
 Every change goes through `_feed`: one input into the table, then its events to both parties, then the one
 timer. Media is told what follows (routes live, room closed) by tasks, because a table cannot wait.
 
-One call a party: a caller that is in a call is refused (1005), a called party that is in one makes the new call
-end `busy` at once. A create repeated for the same pair within `late_result_s` is taken as a repeated request and
-gives the same room, since its first answer may have been lost on the way.
+One call a party: a caller that is in a call is refused (1005), a called party that is in one makes the new
+call end `busy` at once. A create repeated for the same pair within `late_result_s` is taken as a repeated
+request and gives the same room, since its first answer may have been lost on the way.
 """
 
 import asyncio
@@ -14,13 +14,14 @@ import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from relay.calls import call as table
 from relay.calls.call import Call, Durations, End, Input, Kind, Presence, Side, State
 from relay.calls.events import Events
+from relay.calls.ice_session import IceSession
 from relay.calls.invitation import Invitation, Party
 from relay.calls.records import Record, Records
 from relay.config import Config
@@ -61,7 +62,7 @@ class LiveCall:
         self.invitation = invitation
         self.call = call
         self.parties = {Side.CALLER: invitation.caller_party, Side.LISTENER: invitation.listener_party}
-        self.legs: dict[Side, str] = {}
+        self.legs: dict[Side, Leg] = {}
         self.timer: asyncio.TimerHandle | None = None
         self.rung = False  # the called side was told
         self.wall_ms: dict[str, int] = {}  # created, answered, started, ended: Unix milliseconds
@@ -71,6 +72,14 @@ class LiveCall:
             if own == party:
                 return side
         return None
+
+
+class Leg(NamedTuple):
+    """A party's current leg."""
+
+    call: LiveCall
+    side: Side
+    ice: IceSession
 
 
 class CallService:
@@ -89,7 +98,7 @@ class CallService:
         self._clock = clock
         self._wall = wall
         self._live: dict[str, LiveCall] = {}
-        self._legs: dict[str, tuple[LiveCall, Side]] = {}
+        self._legs: dict[str, Leg] = {}
         self._in_call: dict[Party, LiveCall] = {}
         self._keys: OrderedDict[tuple[Party, str], tuple[float, str]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,24 +113,25 @@ class CallService:
     # --- create ---
 
     def create(self, invitation: Invitation, key: str | None = None) -> str:
-        """Make a call and ring the called party; returns the room id. The caller's identity is checked already.
+        """Make a call and ring the called party; returns the room id.
 
-        `key` is the request's idempotency key. Raises ApiError: 409/1005 when the caller is in another call, 9
-        without a grant, 2100 for a busy party when configured so, 429/5 at the limit, 503/5 while draining.
+        The caller's identity is checked already; `key` is the request's idempotency key. Raises ApiError:
+        409/1005 when the caller is in another call, 403/9 without a grant, 409/2100 for a busy party when
+        configured so, 429/5 at the limit, 503/5 while draining.
         """
         now = self._clock()
         self._sweep(now)
         caller, listener = invitation.caller_party, invitation.listener_party
         if key is not None and (known := self._keys.get((caller, key))) is not None:
             return known[1]
-        current = self._in_call.get(caller)
+        current = self._current(caller)
         if current is not None:
             if self._repeats(current, invitation, now):
                 return self._remember(caller, key, current.room, now)
             raise ApiError(409, Code.PLUGIN_BUSY)
         if self._config.require_grants:
             raise ApiError(403, Code.NO_GRANT)  # grants are kept by the store; until then there are none
-        busy = listener in self._in_call
+        busy = self._current(listener) is not None
         if busy and self._config.refuse_busy:
             raise ApiError(409, Code.SYSTEM_CALL)
         if self.draining:
@@ -150,6 +160,10 @@ class CallService:
         self._publish(live, Side.LISTENER, "incomingCall", self._notice(live))
         self._arm(live)
         return live.room
+
+    def _current(self, party: Party) -> LiveCall | None:
+        live = self._in_call.get(party)
+        return None if live is None or self._due(live) else live
 
     def _repeats(self, current: LiveCall, invitation: Invitation, now: float) -> bool:
         return (
@@ -190,9 +204,7 @@ class CallService:
         if not self._feed(live, Input(Kind.ANSWER)):
             if live.call.end is not None:
                 raise _too_late()
-            raise ApiError(
-                409, Code.JOIN_FAILED, "the call was answered already; join gives a new credential"
-            )
+            raise ApiError(409, Code.JOIN_FAILED, "the call was answered already; join gives a new credential")
 
     def join(self, room: str, party: Party) -> Side:
         """May this party (again) send an offer? Returns its side. Raises ApiError: 404/1, 409/2000."""
@@ -207,16 +219,15 @@ class CallService:
     def reject(self, room: str, party: Party, status: Origin | Literal["busy"] = "manual") -> None:
         """The called side refuses, or says that it is in another call (`busy`).
 
-        Rejecting a call that is over changes nothing and is no fault. Raises ApiError: 404/1, 403/2103, 409/1008.
+        Rejecting a call that is over changes nothing and is no fault. Raises ApiError: 404/1, 403/2103,
+        409/1008 when the talk has begun.
         """
         found = self._find(room, party)
         if isinstance(found, Record):
             return
         live, side = self._own(room, party)
         if side is not Side.LISTENER:
-            raise ApiError(
-                403, Code.NO_API_PERMISSION, "only the called side can reject; the caller hangs up"
-            )
+            raise ApiError(403, Code.NO_API_PERMISSION, "only the called side can reject; the caller hangs up")
         given = Input(Kind.BUSY) if status == "busy" else Input(Kind.REJECT, origin=status)
         if not self._feed(live, given) and live.call.end is None:
             raise ApiError(409, Code.INTERRUPTED, "too late to reject; hang up instead")
@@ -233,7 +244,7 @@ class CallService:
         self._feed(found, Input(Kind.FORCE if side is None else HANGS_UP[side], origin=origin))
 
     def fail(self, room: str, party: Party, message: str) -> None:
-        """A party's client gives up joining for good. Raises ApiError: 404/1, 409/1008 when it is in already."""
+        """A party's client gives up joining for good. Raises ApiError: 404/1, 409/1008 when it is in."""
         found = self._find(room, party)
         if isinstance(found, Record):
             return
@@ -243,61 +254,74 @@ class CallService:
 
     # --- legs ---
 
-    async def open_leg(self, room: str, side: Side, offer: str) -> tuple[str, str]:
-        """Answer an SDP offer of a party; returns (leg id, SDP answer). A party's earlier leg is replaced.
+    async def open_leg(self, room: str, side: Side, offer: str) -> tuple[IceSession, str]:
+        """Answer an SDP offer of a party; returns its ICE session and the SDP answer.
 
-        Raises ApiError (404/1, 409/2000 when the call is over) and MediaError (the offer is refused).
+        A party's earlier leg is replaced. Raises ApiError (409/2000 when the call is over or not answered)
+        and MediaError (the offer is refused).
         """
         live = self._live.get(room)
         if live is None or self._due(live):
             raise _too_late()
         if side is Side.LISTENER and live.call.answered is None:
             raise ApiError(409, Code.JOIN_FAILED, "answer the call before joining it")
-        leg = secrets.token_hex(16)
+        leg = Leg(live, side, IceSession(secrets.token_hex(16), offer))
         replaced = live.legs.get(side)
         live.legs[side] = leg
-        self._legs[leg] = (live, side)
+        self._legs[leg.ice.leg] = leg
         if side is Side.CALLER:
             self._feed(live, Input(Kind.CALLER_JOINS))
         if replaced is not None:
-            self._legs.pop(replaced, None)
-            self._later(self._media.close_leg(replaced))
+            # Before the new leg opens: the worker must never see two legs of one party in a room.
+            del self._legs[replaced.ice.leg]
+            await _told(self._media.close_leg(replaced.ice.leg))
+        self._check_open(leg)
         try:
-            answer = await self._media.open_leg(room, leg, offer, live=live.call.state is State.TALKING)
+            answer = await self._media.open_leg(room, leg.ice.leg, offer, live=live.call.state is State.TALKING)
         except MediaError as refusal:
             self._leg_gone(leg, refusal.message)
             raise
-        if self._legs.get(leg) is None:
+        except BaseException:  # the client went away while it waited: nobody has the answer
+            if self._legs.get(leg.ice.leg) is leg:
+                self._later(self._media.close_leg(leg.ice.leg))
+                self._leg_gone(leg, "the offer was withdrawn")
+            raise
+        try:
+            self._check_open(leg)
+        except ApiError:
             # The call ended, or a newer offer took this one's place, while the worker was busy.
-            self._later(self._media.close_leg(leg))
-            raise (
-                _too_late()
-                if live.call.end is not None
-                else ApiError(409, Code.JOIN_FAILED, "a newer offer replaced this one")
-            )
-        return leg, answer
+            self._later(self._media.close_leg(leg.ice.leg))
+            raise
+        return leg.ice, answer
 
-    async def restart_leg(self, room: str, leg: str, fragment: str) -> str:
-        """Restart a leg's ICE (RFC 8840 fragment in and out). Raises ApiError 404/1 and MediaError."""
-        self._check_leg(room, leg)
-        return await self._media.restart_leg(leg, fragment)
+    def _check_open(self, leg: Leg) -> None:
+        if self._legs.get(leg.ice.leg) is leg:
+            return
+        if leg.call.call.end is not None:
+            raise _too_late()
+        raise ApiError(409, Code.JOIN_FAILED, "the leg was lost, or a newer offer replaced it")
+
+    async def patch_leg(self, room: str, leg: str, fragment: str, if_match: str | None) -> str | None:
+        """See `IceSession.patch`. Raises ApiError 404/1 for an unknown leg."""
+        return await self._leg(room, leg).ice.patch(self._media, fragment, if_match)
 
     async def close_leg(self, room: str, leg: str) -> None:
         """A party leaves. One that was in the room thereby hangs up. Raises ApiError 404/1."""
-        live, side = self._check_leg(room, leg)
-        was_in = self._is_in(live, side)
-        del self._legs[leg], live.legs[side]
+        left = self._leg(room, leg)
+        was_in = self._is_in(left.call, left.side)
+        del self._legs[leg], left.call.legs[left.side]
         self._later(self._media.close_leg(leg))
         if was_in:
-            self._feed(live, Input(HANGS_UP[side]))
+            self._feed(left.call, Input(HANGS_UP[left.side]))
 
-    def leg_side(self, room: str, leg: str) -> Side:
+    def leg_owner(self, room: str, leg: str) -> tuple[IceSession, Side, Party]:
         """Whose leg this is. Raises ApiError 404/1."""
-        return self._check_leg(room, leg)[1]
+        found = self._leg(room, leg)
+        return found.ice, found.side, found.call.parties[found.side]
 
-    def _check_leg(self, room: str, leg: str) -> tuple[LiveCall, Side]:
+    def _leg(self, room: str, leg: str) -> Leg:
         found = self._legs.get(leg)
-        if found is None or found[0].room != room:
+        if found is None or found.call.room != room:
             raise ApiError(404, Code.BAD_ROOM_ID, "no such leg")
         return found
 
@@ -308,23 +332,22 @@ class CallService:
 
     def _media_event(self, event: MediaEvent) -> None:
         """What media says about a leg. Legs that were replaced or left are no longer ours to hear about."""
-        found = self._legs.get(event.leg)
-        if found is None:
+        leg = self._legs.get(event.leg)
+        if leg is None:
             return
-        live, side = found
         if event.state == "connected":
-            self._feed(live, Input(COMES_IN[side]))
+            self._feed(leg.call, Input(COMES_IN[leg.side]))
         else:
-            self._leg_gone(event.leg, event.reason)
+            self._leg_gone(leg, event.reason)
 
-    def _leg_gone(self, leg: str, reason: str) -> None:
-        found = self._legs.pop(leg, None)
-        if found is None:
+    def _leg_gone(self, leg: Leg, reason: str) -> None:
+        if self._legs.pop(leg.ice.leg, None) is None:
             return
-        live, side = found
-        del live.legs[side]
-        kind = LOST[side] if self._is_in(live, side) else RETRIES[side]
-        self._feed(live, Input(kind, error=reason if kind is RETRIES[side] else ""))
+        del leg.call.legs[leg.side]
+        if self._is_in(leg.call, leg.side):
+            self._feed(leg.call, Input(LOST[leg.side]))
+        else:
+            self._feed(leg.call, Input(RETRIES[leg.side], error=reason))
 
     # --- reading ---
 
@@ -406,7 +429,7 @@ class CallService:
             if self._in_call.get(party) is live:
                 del self._in_call[party]
         for leg in live.legs.values():
-            self._legs.pop(leg, None)
+            self._legs.pop(leg.ice.leg, None)
         live.legs.clear()
         del self._live[live.room]
         step = table.receive(live.call, Input(Kind.SETTLE), self._clock())
@@ -414,9 +437,7 @@ class CallService:
         self._tell(live, step)
         assert live.call.end is not None
         self.ended[live.call.end] += 1
-        self.records.put(
-            live.room, Record(live.parties[Side.CALLER], live.parties[Side.LISTENER], self._view(live))
-        )
+        self.records.put(live.room, Record(live.parties[Side.CALLER], live.parties[Side.LISTENER], self._view(live)))
         self._later(self._media.close_room(live.room))
 
     def _tell(self, live: LiveCall, step: table.Step) -> None:
@@ -467,15 +488,7 @@ class CallService:
     def _later(self, told: Coroutine[Any, Any, None]) -> None:
         """Tell media without waiting. A room or leg that is gone already is no fault."""
 
-        async def tell() -> None:
-            try:
-                await told
-            except MediaError as refusal:
-                log.info("media refused a clean-up", extra={"reason": refusal.message})
-            except Exception:
-                log.exception("media failed")
-
-        task = asyncio.get_running_loop().create_task(tell())
+        task = asyncio.get_running_loop().create_task(_told(told))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -532,6 +545,15 @@ class CallService:
 
     def _wall_ms(self) -> int:
         return int(self._wall() * 1000)
+
+
+async def _told(told: Coroutine[Any, Any, None]) -> None:
+    try:
+        await told
+    except MediaError as refusal:
+        log.info("media refused a clean-up", extra={"reason": refusal.message})
+    except Exception:
+        log.exception("media failed")
 
 
 def _too_late() -> ApiError:

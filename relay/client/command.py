@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import uvloop
+from aiortc.exceptions import InvalidStateError
 
 from relay.client.device import Device
 from relay.client.leg import AUDIO_CODECS, VIDEO_CODECS
@@ -48,27 +49,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--sn", required=True, help="serial number of this device")
-    parser.add_argument(
-        "--url", default="http://127.0.0.1:8080", type=_url, help="the relay (default: %(default)s)"
-    )
+    parser.add_argument("--url", default="http://127.0.0.1:8080", type=_url, help="the relay (default: %(default)s)")
     parser.add_argument("--token", help="device token; by default a relay in demo mode is asked for one")
     parser.add_argument("--name", default="", help="name shown to the other side")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--media", metavar="FILE", help="send this file in a loop instead of the test pattern"
-    )
-    source.add_argument(
-        "--camera", metavar="DEVICE", help="send a V4L2 camera such as /dev/video0, with silence"
-    )
+    source.add_argument("--media", metavar="FILE", help="send this file in a loop instead of the test pattern")
+    source.add_argument("--camera", metavar="DEVICE", help="send a V4L2 camera such as /dev/video0, with silence")
     parser.add_argument("--answer", choices=("auto", "manual"), default="auto", help="how calls are taken")
     parser.add_argument("--call", metavar="OPENID", help="call this user, and exit when the call is over")
     parser.add_argument("--voice", action="store_true", help="with --call: sound only")
     parser.add_argument("--save", metavar="FILE", help="record what is received (.mkv, .mp4, .webm, .wav)")
     parser.add_argument("--duration", metavar="S", type=_seconds, help="hang up after S seconds of talk")
     parser.add_argument("--once", action="store_true", help="exit after one call")
-    parser.add_argument(
-        "--video-codec", metavar="NAME", type=_one_of(VIDEO_CODECS), help="offer only VP8 or H264"
-    )
+    parser.add_argument("--video-codec", metavar="NAME", type=_one_of(VIDEO_CODECS), help="offer only VP8 or H264")
     parser.add_argument(
         "--audio-codec",
         metavar="NAME",
@@ -94,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _main(args: argparse.Namespace, media: Media) -> int:
     stop = asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(_on_loop_fault)
     with _signals(stop):
         device = Device(
             args.sn,
@@ -197,6 +191,12 @@ def _tell_end(device: Device, live: Live, outcome: Outcome) -> None:
     )
 
 
+def _on_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """aiortc leaves a task behind when a connection is closed while it comes up; that is no news to anybody."""
+    if not isinstance(context.get("exception"), InvalidStateError):
+        loop.default_exception_handler(context)
+
+
 def _fail(status: Exit, text: str) -> int:
     print(f"relay device: {text} (status {status.value}: {status.words})", file=sys.stderr)
     return int(status)
@@ -245,9 +245,7 @@ async def _keyboard(device: Device, stop: asyncio.Event, *, wanted: bool) -> Asy
         for key in keys.decode(errors="replace").lower():
             if key == "q":
                 stop.set()
-            elif (
-                action := {"a": device.answer, "r": device.reject, "h": device.hang_up}.get(key)
-            ) is not None:
+            elif (action := {"a": device.answer, "r": device.reject, "h": device.hang_up}.get(key)) is not None:
                 task = loop.create_task(_quietly(action()))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)

@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 Phase = Literal["offline", "idle", "ringing", "calling", "joining", "talking"]
 
 JOIN_TRIES = 3  # inside the relay's 20 s join timer
-LAST_WORD_S = (
-    3.0  # how long the relay's endVoip may lag behind a closed leg or a hang-up before we end by ourselves
-)
+LAST_WORD_S = 3.0  # how long the relay's endVoip may lag behind a closed leg or a hang-up before we end by ourselves
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ class Device:
         renew = None if self._token is not None else self._fetch_token
         token = self._token if self._token is not None else await self._fetch_token()
         self._signalling = Signalling(self.url, token, renew=renew, patience_s=self._patience_s)
-        self._listening = asyncio.ensure_future(self._signalling.listen(self._on_event))
+        self._listening = asyncio.ensure_future(self._signalling.listen(self._on_event, self._on_resume))
         online = asyncio.ensure_future(self._signalling.online.wait())
         try:
             await asyncio.wait({online, self._listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -225,9 +223,7 @@ class Device:
         except Refused as refusal:
             # Cancelled, timed out or answered elsewhere a moment ago: the relay's event is on its way.
             self._note(f"the call could not be answered: {refusal.message}")
-            self._end_later(
-                call, Outcome(Exit.NOT_ANSWERED, f"the call could not be answered: {refusal.message}")
-            )
+            self._end_later(call, Outcome(Exit.NOT_ANSWERED, f"the call could not be answered: {refusal.message}"))
             return
         except SignallingError as fault:
             self._end_later(call, Outcome(Exit.RELAY, str(fault)))
@@ -238,9 +234,7 @@ class Device:
         """Refuse the ringing call. Raises SignallingError."""
         call = self._call
         if call is not None and not call.caller and call.started_s is None:
-            await self._finish(
-                call, self._relay.reject, Outcome(Exit.NOT_ANSWERED, "this device rejected the call")
-            )
+            await self._finish(call, self._relay.reject, Outcome(Exit.NOT_ANSWERED, "this device rejected the call"))
 
     async def hang_up(self) -> None:
         """End the current call in whatever phase; returns when it is over. Raises SignallingError."""
@@ -307,9 +301,20 @@ class Device:
         if self._auto:
             self._spawn(self.answer())
 
+    def _on_resume(self) -> None:
+        if self._call is not None and self._call.room:
+            self._spawn(self._verify(self._call))
+
+    async def _verify(self, call: _Call) -> None:
+        """After an outage: a relay that restarted knows nothing of this call and will never send its end."""
+        with contextlib.suppress(SignallingError):
+            if await self._relay.over(call.room):
+                words = "the relay lost the call"
+                await self._give_up(call, Outcome(Exit.RELAY, words, call.room, call.peer), hang_up=False)
+
     async def _decline(self, room: str) -> None:
         with contextlib.suppress(SignallingError):
-            await self._relay.reject(room)
+            await self._relay.reject(room, busy=True)
 
     # The leg
 
@@ -328,6 +333,8 @@ class Device:
                 if final:
                     exit_ = Exit.RELAY if isinstance(fault, SignallingError) else Exit.MEDIA_LOST
                     self._note(str(fault))
+                    with contextlib.suppress(SignallingError):
+                        await self._relay.fail(call.room, str(fault))
                     await self._give_up(call, Outcome(exit_, str(fault), call.room, call.peer))
                     return
                 log.info("joining failed, trying again: %s", fault)
@@ -342,9 +349,7 @@ class Device:
         video = not call.voice
         call.tracks = self.media.open(video=video)
         call.recorder = call.recorder or self._open_recorder(video=video)
-        call.leg = leg = Leg(
-            call.tracks.all, video=video, on_frame=self._frames_to(call.recorder), **self._codecs
-        )
+        call.leg = leg = Leg(call.tracks.all, video=video, on_frame=self._frames_to(call.recorder), **self._codecs)
 
         async def exchange(offer: str) -> str:
             answer, call.location = await self._relay.open_leg(call.room, created.credential, offer)

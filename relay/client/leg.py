@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from aiortc.rtcconfiguration import RTCBundlePolicy
 from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
@@ -20,9 +19,7 @@ from relay.client import stamp
 log = logging.getLogger(__name__)
 
 Frame = AudioFrame | VideoFrame
-OnFrame = Callable[
-    [Frame, float], None
-]  # a decoded frame and its arrival on the event loop's clock, in seconds
+OnFrame = Callable[[Frame, float], None]  # a decoded frame and its arrival on the event loop's clock, in seconds
 Exchange = Callable[[str], Awaitable[str]]  # posts an SDP offer, returns the answer
 
 CONNECT_S = 15.0  # ICE and DTLS; the relay gives a party 20 s to join
@@ -78,14 +75,13 @@ class Leg:
         `video_codec` (VP8, H264) and `audio_codec` (opus, PCMU, PCMA, G722): offer only this one. Raises
         ValueError for another name.
         """
+        wanted = {"audio": audio_codec} | ({"video": video_codec} if video else {})
+        preferred = {kind: _only(kind, codec) if codec else [] for kind, codec in wanted.items()}
         self._on_frame = on_frame
-        self._peer = RTCPeerConnection(
-            RTCConfiguration(
-                # the relay has an address of its own, and aiortc's default would ask a public server
-                iceServers=[],
-                bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
-            )
-        )
+        # No STUN server: the relay has an address of its own, and aiortc's default would ask a public one. Not
+        # MAX_BUNDLE: with one transport from the start, aiortc keeps only the last section's candidates, and an
+        # answer may carry them in the first alone (RFC 9143 §7.1.3).
+        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._stats = LegStats()
         self._readers: list[asyncio.Task[None]] = []
         self._connected = asyncio.Event()
@@ -93,14 +89,14 @@ class Leg:
         self._closing = False
         self._peer.on("connectionstatechange", self._on_state)
         self._peer.on("track", self._on_track)
-        wanted = {"audio": audio_codec} | ({"video": video_codec} if video else {})
-        for kind, codec in wanted.items():
+        for kind in wanted:
             track = next((track for track in tracks if track.kind == kind), None)
-            transceiver = self._peer.addTransceiver(
-                track or kind, direction="sendrecv" if track else "recvonly"
-            )
-            if codec is not None:
-                transceiver.setCodecPreferences(_only(kind, codec))
+            transceiver = self._peer.addTransceiver(track or kind, direction="sendrecv" if track else "recvonly")
+            if preferred[kind]:
+                transceiver.setCodecPreferences(preferred[kind])
+            # The connection's own state does not show that the relay said good-bye (DTLS close_notify): aiortc
+            # calls a closed DTLS session over a living ICE path "connected".
+            transceiver.receiver.transport.on("statechange", self._on_state)
 
     async def connect(self, exchange: Exchange, *, timeout_s: float = CONNECT_S) -> None:
         """Offer, exchange, apply the answer and wait until media can flow.
@@ -128,13 +124,9 @@ class Leg:
             for end in ends:
                 end.cancel()
         if not done:
-            raise LegError(
-                f"no media connection within {timeout_s:g} s: does a firewall block UDP to the relay?"
-            )
+            raise LegError(f"no media connection within {timeout_s:g} s: does a firewall block UDP to the relay?")
         if self.lost.is_set():
-            raise LegError(
-                "the media connection failed: ICE found no way to the relay, or the DTLS handshake failed"
-            )
+            raise LegError("the media connection failed: ICE found no way to the relay, or the DTLS handshake failed")
 
     async def stats(self) -> LegStats:
         """The counters now; the same object every time."""
@@ -161,11 +153,14 @@ class Leg:
         self._readers.clear()
 
     def _on_state(self) -> None:
-        state = self._peer.connectionState
-        if state == "connected":
-            self._connected.set()
-        elif state in ("failed", "closed") and not self._closing:
+        if self._closing:
+            return
+        states = {self._peer.connectionState}
+        states |= {str(receiver.transport.state) for receiver in self._peer.getReceivers()}
+        if states & {"failed", "closed"}:
             self.lost.set()
+        elif self._peer.connectionState == "connected":
+            self._connected.set()
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         self._readers.append(asyncio.ensure_future(self._read(track)))

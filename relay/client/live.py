@@ -1,6 +1,7 @@
 """The live line: what a call is doing, rewritten in place on a terminal, as plain lines elsewhere."""
 
 import asyncio
+import shutil
 import sys
 from typing import TextIO
 
@@ -19,22 +20,23 @@ class Live:
         self._out = out or sys.stdout
         self._terminal = self._out.isatty()
         self._drawn = 0  # width of the line now on the terminal
-        self._rates = Rates()
 
     async def run(self) -> None:
         """Runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        rates: Rates | None = None
         while True:
-            await asyncio.sleep(TERMINAL_S if self._terminal else PLAIN_S)
+            await asyncio.sleep(TERMINAL_S)
             stats = await self._device.stats()
             if stats is None:
-                self._rates = Rates()
+                rates = None
                 self._erase()
-                continue
-            text = self._rates.line(self._device, stats, asyncio.get_running_loop().time())
-            if self._terminal:
-                self._draw(text)
-            else:
-                self._print(text)
+            elif rates is None:
+                rates = Rates(stats, loop.time())
+            elif self._terminal:
+                self._draw(rates.line(self._device, stats, loop.time()))
+            elif loop.time() - rates.at_s >= PLAIN_S:
+                self._print(rates.line(self._device, stats, loop.time()))
 
     def say(self, text: str) -> None:
         """A line that stays, above the live one."""
@@ -46,6 +48,8 @@ class Live:
         self._out.flush()
 
     def _draw(self, text: str) -> None:
+        # A line wider than the terminal would wrap, and the carriage return would no longer reach its start.
+        text = text[: shutil.get_terminal_size().columns - 1]
         self._out.write("\r" + text.ljust(self._drawn))
         self._out.flush()
         self._drawn = len(text)
@@ -59,20 +63,21 @@ class Live:
 class Rates:
     """Turns counters into rates over the time between two looks."""
 
-    def __init__(self) -> None:
-        self._at_s: float | None = None
-        self._up = self._down = self._pictures = 0
+    def __init__(self, stats: LegStats, now_s: float) -> None:
+        self.at_s = now_s  # of the last look
+        self._remember(stats)
+
+    def _remember(self, stats: LegStats) -> None:
+        self._up, self._down, self._pictures = stats.bytes_up, stats.bytes_down, stats.video_frames
 
     def line(self, device: Device, stats: LegStats, now_s: float) -> str:
-        """One line of at most about 110 columns. `now_s`: a steady clock, seconds."""
-        elapsed = now_s - self._at_s if self._at_s is not None else 0.0
-        up = down = fps = 0.0
-        if elapsed > 0:
-            up = (stats.bytes_up - self._up) * 8 / 1000 / elapsed
-            down = (stats.bytes_down - self._down) * 8 / 1000 / elapsed
-            fps = (stats.video_frames - self._pictures) / elapsed
-        self._at_s = now_s
-        self._up, self._down, self._pictures = stats.bytes_up, stats.bytes_down, stats.video_frames
+        """One line of about 130 columns. `now_s`: a steady clock, seconds, later than the last look."""
+        elapsed = max(now_s - self.at_s, 0.001)
+        up = (stats.bytes_up - self._up) * 8 / 1000 / elapsed
+        down = (stats.bytes_down - self._down) * 8 / 1000 / elapsed
+        fps = (stats.video_frames - self._pictures) / elapsed
+        self.at_s = now_s
+        self._remember(stats)
         minutes, seconds = divmod(int(device.talked_s), 60)
         rtt = f"{stats.rtt_s * 1000:.0f} ms" if stats.rtt_s is not None else "-"
         delay = f"  delay {stats.delay_s * 1000:.0f} ms" if stats.delay_s is not None else ""

@@ -22,9 +22,7 @@ AUDIO_BASE = fractions.Fraction(1, AUDIO_HZ)
 VIDEO_BASE = fractions.Fraction(1, 90_000)
 QUEUE_FRAMES = 250  # about 3 s of both tracks
 SETTLE_S = 1.0  # frames are held this long to find the tracks' offsets
-SLIP_S = (
-    1.0  # timestamps and arrival further apart than this: the sender's time line was broken, start a new one
-)
+SLIP_S = 1.0  # timestamps and arrival further apart than this: the sender's time line was broken, start a new one
 GAP_S = 0.06  # audio holes longer than this are filled with silence; shorter ones are rounding
 # aiortc releases an audio frame when 4 packets of 20 ms follow it (rtcrtpreceiver.py:
 # JitterBuffer(prefetch=4)), and a picture when the next one begins.
@@ -46,10 +44,12 @@ class RecorderError(Exception):
 class Recorder:
     """Writes `path` (.mkv, .mp4, .webm; .wav for sound only). Feed it with `push`, end it with `close`.
 
-    The constructor raises RecorderError; later faults (a full disk) end the recording and show in `failure`.
+    `video`: whether pictures are wanted; `queue_frames`: how many frames may wait to be encoded before new ones
+    are dropped. The constructor raises RecorderError; later faults (a full disk) end the recording and show in
+    `failure`.
     """
 
-    def __init__(self, path: str | Path, *, video: bool = True) -> None:
+    def __init__(self, path: str | Path, *, video: bool = True, queue_frames: int = QUEUE_FRAMES) -> None:
         self.check(path)
         suffix = Path(path).suffix.lower()
         self.path = str(path)
@@ -60,10 +60,8 @@ class Recorder:
         try:
             self._container = av.open(self.path, mode="w")
         except (OSError, ValueError) as fault:
-            raise RecorderError(
-                f"cannot write {path}: {getattr(fault, 'strerror', None) or fault}"
-            ) from fault
-        self._queue: queue.Queue[tuple[Any, float] | None] = queue.Queue(QUEUE_FRAMES)
+            raise RecorderError(f"cannot write {path}: {getattr(fault, 'strerror', None) or fault}") from fault
+        self._queue: queue.Queue[tuple[Any, float] | None] = queue.Queue(queue_frames)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -120,12 +118,10 @@ class Recorder:
         if writer is None and held:
             writer = self._begin(held, lines)
         if writer is None:
-            # Nothing was ever received. A container without streams cannot be closed: give it an empty sound
-            # track.
-            self._container.add_stream(self._audio_codec, rate=AUDIO_HZ)
-            self._container.start_encoding()
-        else:
-            writer.finish()
+            # Nothing was ever received. Some containers cannot hold nothing: one frame of silence.
+            writer = _Writer(self._container, None, self._audio_codec, (0, 0), lines, 0.0)
+            writer.write_silence(AUDIO_HZ // 50)
+        writer.finish()
 
     def _begin(self, held: list[tuple[Any, float]], lines: dict[str, "_Line"]) -> "_Writer":
         start = min(line.place(float(f.pts * f.time_base), a) for f, a in held for line in [lines[_kind(f)]])
@@ -196,6 +192,13 @@ class _Writer:
         else:
             self._write_audio(frame, at_s)
 
+    def write_silence(self, count: int) -> None:
+        """`count` samples of it at the end of the sound."""
+        while count > 0:
+            part = min(count, AUDIO_HZ)
+            self._append(np.zeros((1, 2 * part), np.int16))
+            count -= part
+
     def finish(self) -> None:
         if self._resampler is not None:
             for piece in self._resampler.resample(None):
@@ -227,18 +230,12 @@ class _Writer:
         at = round(at_s * AUDIO_HZ)
         gap = at - self._samples
         if gap > GAP_S * AUDIO_HZ or self._samples == 0:
-            self._append_silence(max(0, gap))
+            self.write_silence(max(0, gap))
         for samples in pieces:
             overlap = self._samples - at if gap < -GAP_S * AUDIO_HZ else 0
             self._append(samples[:, 2 * max(0, overlap) :])
             at += samples.shape[1] // 2
         self._encode_audio(partial=False)
-
-    def _append_silence(self, count: int) -> None:
-        while count > 0:
-            part = min(count, AUDIO_HZ)
-            self._append(np.zeros((1, 2 * part), np.int16))
-            count -= part
 
     def _append(self, samples: Any) -> None:
         """`samples`: packed s16 stereo of shape (1, 2n)."""

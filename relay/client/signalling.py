@@ -5,6 +5,7 @@ after the last one it saw (`?after=SEQ`), so an outage shorter than the relay's 
 """
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -63,6 +64,10 @@ class Created(msgspec.Struct, frozen=True):
 class _Fault(msgspec.Struct, frozen=True):
     errCode: int = 0
     errMsg: str = ""
+
+
+class _State(msgspec.Struct, frozen=True):
+    state: str
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -147,8 +152,25 @@ class Signalling:
         """A fresh credential, for another try at joining inside the join timer."""
         return await self._created(f"v1/calls/{room}/join", {})
 
-    async def reject(self, room: str) -> None:
-        await self._post_json(f"v1/calls/{room}/reject", {})
+    async def reject(self, room: str, *, busy: bool = False) -> None:
+        """Refuse the call; `busy` tells the caller that this side is in another one."""
+        await self._post_json(f"v1/calls/{room}/reject", {"status": "busy" if busy else "manual"})
+
+    async def fail(self, room: str, reason: str) -> None:
+        """Give up joining for good, so that the other side need not wait for a timer."""
+        await self._post_json(f"v1/calls/{room}/fail", {"errMsg": reason[:256]})
+
+    async def over(self, room: str) -> bool:
+        """Whether the relay no longer has this call or has ended it. Raises SignallingError."""
+        try:
+            _, content, _ = await self._request("GET", self.base / "v1" / "calls" / room)
+            return msgspec.json.decode(content, type=_State).state in ("ENDED", "SETTLED")
+        except Refused as refusal:
+            if refusal.status == 404:
+                return True
+            raise
+        except msgspec.DecodeError as fault:
+            raise Refused(200, 0, f"answer not understood: {fault}") from fault
 
     async def hang_up(self, room: str) -> None:
         """End the call in whatever phase it is: the relay makes it a cancel, a rejection or a hang-up."""
@@ -184,11 +206,12 @@ class Signalling:
 
     # Events
 
-    async def listen(self, on_event: Callable[[Event], None]) -> None:
+    async def listen(self, on_event: Callable[[Event], None], on_resume: Callable[[], None] | None = None) -> None:
         """Hand over every event once and in order until cancelled, through any number of cut connections.
 
         Raises Unreachable when the first connection fails or a later outage outlasts `patience_s`, and
-        Refused when the relay turns the token down. `online` is set while connected.
+        Refused when the relay turns the token down. `online` is set while connected;
+        `on_resume` is called each time the connection came back, before the events that were missed.
         """
         loop = asyncio.get_running_loop()
         wait_s, longest_s = self._backoff_s
@@ -211,6 +234,8 @@ class Signalling:
             self.resumed += ever
             ever, lost_at, heard = True, None, False
             self.online.set()
+            if self.resumed and on_resume is not None:
+                on_resume()
             try:
                 heard = await self._receive(socket, on_event)
             finally:
@@ -239,18 +264,12 @@ class Signalling:
                 self._token = await self._renew()
                 return await self._connect(renewed=True)
             if refusal.status >= 500 or refusal.status == 429:
-                raise Unreachable(
-                    f"the relay at {self.base} is not ready (HTTP {refusal.status})"
-                ) from refusal
-            raise Refused(
-                refusal.status, 0, f"the relay at {self.base} refused the event connection"
-            ) from refusal
+                raise Unreachable(f"the relay at {self.base} is not ready (HTTP {refusal.status})") from refusal
+            raise Refused(refusal.status, 0, f"the relay at {self.base} refused the event connection") from refusal
         except (aiohttp.ClientError, TimeoutError, OSError) as fault:
             raise Unreachable(f"cannot reach a relay at {self.base}: {_cause(fault)}") from fault
 
-    async def _receive(
-        self, socket: aiohttp.ClientWebSocketResponse, on_event: Callable[[Event], None]
-    ) -> bool:
+    async def _receive(self, socket: aiohttp.ClientWebSocketResponse, on_event: Callable[[Event], None]) -> bool:
         """Read until the connection ends or falls silent; True when the relay said anything at all."""
         beating = asyncio.ensure_future(self._beat(socket))
         heard = False
@@ -305,9 +324,7 @@ class Signalling:
             created = msgspec.json.decode(content, type=Created)
         except msgspec.DecodeError as fault:
             refusal = _fault(content)
-            raise Refused(
-                status, refusal.errCode, refusal.errMsg or f"answer not understood: {fault}"
-            ) from fault
+            raise Refused(status, refusal.errCode, refusal.errMsg or f"answer not understood: {fault}") from fault
         if not created.isSuccess:
             refusal = _fault(content)
             raise Refused(status, refusal.errCode, refusal.errMsg or "the relay refused the call")
@@ -384,8 +401,7 @@ async def _exchange(
             if response.status >= 400:
                 refusal = _fault(content)
                 reason = (
-                    refusal.errMsg
-                    or f"the relay at {url.origin()} refused: {response.reason or 'no reason given'}"
+                    refusal.errMsg or f"the relay at {url.origin()} refused: {response.reason or 'no reason given'}"
                 )
                 raise Refused(response.status, refusal.errCode, reason)
             return response.status, content, response.headers
@@ -412,5 +428,6 @@ def _cause(fault: BaseException) -> str:
     if isinstance(fault, TimeoutError):
         return "no answer in time"
     if isinstance(fault, aiohttp.ClientConnectorError):
-        return fault.os_error.strerror or str(fault.os_error)
+        # asyncio puts a text of its own where the system's would be.
+        return os.strerror(fault.os_error.errno) if fault.os_error.errno else str(fault.os_error)
     return str(fault) or type(fault).__name__

@@ -191,7 +191,7 @@ class FileTrack(MediaStreamTrack):
         return next(self._frames, None)
 
     async def _undisturbed(self) -> AudioFrame | VideoFrame | None:
-        """One frame. Cancelled, it still waits: no second thread may enter the decoder, nor close it in use."""
+        """One frame. Cancelled, it still waits: only one thread may use the decoder at a time."""
         reading = asyncio.ensure_future(asyncio.to_thread(self._next))
         try:
             return await asyncio.shield(reading)
@@ -251,9 +251,7 @@ class FileTrack(MediaStreamTrack):
                 yield piece
 
 
-def _open(
-    path: str, kind: str, format: str | None, options: dict[str, str] | None
-) -> tuple[InputContainer, Any]:
+def _open(path: str, kind: str, format: str | None, options: dict[str, str] | None) -> tuple[InputContainer, Any]:
     try:
         container = av.open(path, mode="r", format=format, options=options or {})
     except (OSError, ValueError) as fault:  # av.FFmpegError derives from one of them, whatever the fault
@@ -310,9 +308,7 @@ class Media:
             return Tracks(tracks)
         if self.path is not None:
             kinds = _probe(self.path)
-            chosen: list[MediaStreamTrack] = [
-                FileTrack(self.path, "audio") if "audio" in kinds else ToneTrack(level=0)
-            ]
+            chosen: list[MediaStreamTrack] = [FileTrack(self.path, "audio") if "audio" in kinds else ToneTrack(level=0)]
             if video and "video" in kinds:
                 chosen.append(FileTrack(self.path, "video"))
             return Tracks(chosen)

@@ -105,6 +105,4 @@ def _write(luma: Plane, text: str, top: int) -> None:
     left = (width - big.shape[1]) // 2
     if left < 0 or top + big.shape[0] > height:
         return  # too small a picture for digits; the blocks still carry the stamp
-    luma[top : top + big.shape[0], left : left + big.shape[1]] = np.where(big, _WHITE, _BLACK).astype(
-        np.uint8
-    )
+    luma[top : top + big.shape[0], left : left + big.shape[1]] = np.where(big, _WHITE, _BLACK).astype(np.uint8)

@@ -1,13 +1,14 @@
 """A Unix stream socket that carries whole messages: a 4-byte big-endian length, then msgpack.
 
-Both ends of the socket between the node and a worker are this class. Frames are bounded on the way in and on the
-way out, and the far end closing, breaking the framing or sending a message of the wrong shape all look the same to
-the owner: `closed` is called once, with the reason. Messages are delivered in the order they were sent.
+Both ends of the socket between the node and a worker are this class. Frames are bounded on the way in and
+on the way out, and the far end closing, breaking the framing or sending a message of the wrong shape all
+look the same to the owner: `closed` is called once, with the reason. Messages are delivered in the order
+they were sent.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import msgspec
 
@@ -38,6 +39,8 @@ class Channel(asyncio.Protocol, Generic[In]):
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._reason = ""
+        self._opened = False
+        self._over = asyncio.Event()
 
     @property
     def unsent_bytes(self) -> int:
@@ -68,11 +71,17 @@ class Channel(asyncio.Protocol, Generic[In]):
         if self._transport is not None:
             self._transport.abort()
 
+    async def wait_closed(self) -> None:
+        """Returns once the socket is closed, which a closing channel is a moment later; at once if it never was."""
+        if self._opened:
+            await self._over.wait()
+
     # asyncio.Protocol, called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the interface without the base class.
+        self._transport = cast(asyncio.Transport, transport)
+        self._opened = True
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -98,6 +107,7 @@ class Channel(asyncio.Protocol, Generic[In]):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._over.set()
         self._buffer.clear()
         self._closed(self._reason or (str(error) if error else "closed"))
 

@@ -37,7 +37,7 @@ OnState = Callable[["Leg", LegState, str], None]
 class Leg:
     """The sessions of one leg and its handle in the pump.
 
-    `name` is the leg's id towards the node, `handle` the pump's. `local` are the relay's own ICE credentials.
+    `name` is the leg's id towards the node, `handle` the pump's; `ufrags` are the user fragments that lead here.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Leg:
         self.name = name
         self.room = room
         self.plan = plan
-        self.local = local
+        self.ufrags = [local.ufrag]  # a check may still name an old one while an ICE restart settles
         self.phase: Phase = "checking"
         self.profile = ""
         self._pump = pump
@@ -103,7 +103,7 @@ class Leg:
 
     def restart(self, local: Credentials, remote: Credentials, now: float) -> None:
         """New ICE credentials (RFC 8445 §9); the DTLS session and the keys stay."""
-        self.local = local
+        self.ufrags.append(local.ufrag)
         self._ice.restart(local, remote, now)
 
     def close(self) -> None:
@@ -154,7 +154,9 @@ class Leg:
                     if self.phase == "connected":
                         self._end("lost", "consent expired")
                     else:
-                        self._end("failed", "no connectivity check" if self._path is None else "handshake timeout")
+                        self._end(
+                            "failed", "no connectivity check" if self._path is None else "handshake timeout"
+                        )
 
     def _dtls_outputs(self, outputs: Sequence[DtlsOutput]) -> None:
         for output in outputs:
@@ -201,7 +203,11 @@ def _install(pump: Pump, plan: Plan, cname: str, local_ssrc: int) -> int:
                 pump.add_payload(handle, section=number, payload_type=codec.pt, clock_hz=codec.clock_hz)
                 if codec.rtx_pt is not None:
                     pump.add_payload(
-                        handle, section=number, payload_type=codec.rtx_pt, clock_hz=codec.clock_hz, repairs=codec.pt
+                        handle,
+                        section=number,
+                        payload_type=codec.rtx_pt,
+                        clock_hz=codec.clock_hz,
+                        repairs=codec.pt,
                     )
             for ssrc, rtx in section.ssrcs if section.accepted else ():
                 pump.add_ssrc(handle, number, ssrc, rtx or 0)

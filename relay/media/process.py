@@ -1,9 +1,10 @@
 """A worker process: `python -m relay.media.process --index I --fd N`, started by the node and by nobody else.
 
-Descriptor N is one end of a socket pair. The configuration comes first; then requests come in, each served by its own
-task, and responses, events and a heartbeat a second go out. The socket is also the leash: when it closes, whether the
-node stopped or was killed, the worker says good-bye to its peers and ends. So no worker outlives its node, and signals
-that a terminal or a service manager sends to the whole group are left for the node to act on.
+Descriptor N is one end of a socket pair. The configuration comes first; then requests come in, each served
+by its own task, and responses, events and a heartbeat a second go out. The socket is also the leash: when
+it closes, whether the node stopped or was killed, the worker says good-bye to its peers and ends. So no
+worker outlives its node, and signals that a terminal or a service manager sends to the whole group are left
+for the node to act on.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -58,25 +59,34 @@ LAG_SAMPLES = 4
 STOP_S = 1.2
 """Good-byes may take so long; the node kills a little later."""
 
+LAST_RESORT_S = 3.0
+"""A worker whose node is gone lives no longer than this, whatever it does."""
+
 
 class Setup(msgspec.Struct, frozen=True, tag="setup"):
     """The node's first message."""
 
     config: Config
+    log_level: str = "info"
 
 
 class Service(Media, Protocol):
     """What a worker process serves: `relay.media.worker.Worker`."""
 
     @property
-    def port(self) -> int: ...
+    def port(self) -> int:
+        """The UDP port, once started."""
+        ...
+
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
-    def counters(self) -> dict[str, Any]: ...
+    async def counters(self) -> dict[str, Any]: ...
 
 
 def main() -> None:
-    from relay.media.worker import Worker  # here, so that the node does not load the pump for the sake of `Setup`
+    from relay.media.worker import (
+        Worker,
+    )  # here, so that the node does not load the pump for the sake of `Setup`
 
     run(Worker)
 
@@ -109,6 +119,9 @@ class _Process:
     async def serve(self, leash: socket.socket) -> None:
         await asyncio.get_running_loop().create_unix_connection(lambda: self._channel, sock=leash)
         await self._over.wait()
+        # Nobody is left to kill a worker that hangs, not even in native code, but the kernel.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, LAST_RESORT_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -120,7 +133,7 @@ class _Process:
 
     def _receive(self, message: Setup | Request) -> None:
         if isinstance(message, Setup):
-            self._spawn(self._start(message.config))
+            self._spawn(self._start(message))
         else:
             self._spawn(self._answer(message))
 
@@ -129,20 +142,20 @@ class _Process:
             log.error("the socket to the node broke", extra={"reason": reason})
         self._over.set()
 
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _start(self, config: Config) -> None:
-        logs.configure(config.log_level, worker=self._index)
+    async def _start(self, setup: Setup) -> None:
+        logs.configure(setup.log_level, worker=self._index)
         try:
-            service = self._make(config, self._index)
+            service = self._make(setup.config, self._index)
             await service.start()
         except Exception as error:
             if not isinstance(error, OSError):  # a bug, not the machine's state
                 log.exception("the worker cannot start")
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            reason = str(error)
             self._channel.send(Response(START, Refused(503, INTERNAL, reason)))
             self._channel.close()
             return
@@ -198,7 +211,7 @@ async def _serve(service: Service, command: Command) -> Reply:
         case Stats(room=room):
             return Report(await service.stats(room))
         case Counters():
-            return Report(service.counters())
+            return Report(await service.counters())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """One worker process as the node sees it: started, asked, watched, buried and replaced.
 
-`Remote` is a place for a worker, numbered and with a UDP port of its own; `_Life` is the process that fills it now.
-Death has two moments. At the first (socket closed, pidfd readable, or silent for too long) the life is over for the
-node: requests fail, the owner is told once, nothing that still arrives is believed, and the process is killed should
-it exist. At the second the kernel has buried it: its port is free, and the next life may begin.
+`Remote` is a place for a worker, numbered and with a UDP port of its own; `_Life` is the process that fills
+it now. Death has two moments. At the first (socket closed, pidfd readable, or silent for too long) the life
+is over for the node: requests fail, the owner is told once, nothing that still arrives is believed, and the
+process is killed should it exist. At the second the kernel has buried it: its port is free, and the next
+life may begin.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import Protocol
 
 import msgspec
 
+from relay import logs
 from relay.config import Config
 from relay.media.channel import Channel
 from relay.media.messages import (
@@ -37,7 +39,9 @@ from relay.media.process import START, Setup
 log = logging.getLogger(__name__)
 
 MEDIA_LOST = 2002
-"""The plugin's code for "media SDK: reset" (plugin-interface §3.2): the media plane could not serve the request."""
+"""The plugin's code for "media SDK: reset" (plugin-interface §3.2): the media plane could not serve the
+request.
+"""
 
 MAX_PENDING = 1024
 """Requests under way at one worker; more are refused, for they would all time out."""
@@ -74,9 +78,7 @@ class Owner(Protocol):
 class Remote:
     """A place for worker `index`. Fields are read by the owner; `legs` is the owner's to count."""
 
-    def __init__(
-        self, owner: Owner, config: Config, index: int, command: Sequence[str], patience: Patience
-    ) -> None:
+    def __init__(self, owner: Owner, config: Config, index: int, command: Sequence[str], patience: Patience) -> None:
         self.index = index
         self.legs = 0
         self.ready = False
@@ -99,7 +101,9 @@ class Remote:
 
     @property
     def pid(self) -> int | None:
-        return self._life.process.pid if self._life is not None else None
+        """Of the process that lives now."""
+        life = self._life
+        return life.process.pid if life is not None and not life.buried.done() else None
 
     @property
     def pending(self) -> int:
@@ -132,6 +136,7 @@ class Remote:
         except TimeoutError:
             life.kill()
             await life.buried
+        await life.channel.wait_closed()
 
     def kill(self, why: str) -> None:
         """End this life at once; the next one follows."""
@@ -139,8 +144,8 @@ class Remote:
             self._end(self._life, why)
 
     async def request(self, command: Command, timeout_s: float) -> Reply:
-        """Send a command and wait for its reply. Raises MediaError: what the worker refused with, 503 without a
-        worker, 504 without a reply in time.
+        """Send a command and wait for its reply. Raises MediaError: what the worker refused with, 503
+        without a worker, 504 without a reply in time.
         """
         if not self.ready or self._life is None:
             raise MediaError(503, MEDIA_LOST, "the media worker is not running; try again")
@@ -171,15 +176,7 @@ class Remote:
 
     async def _spawn(self) -> None:
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        try:
-            arguments = [*self._command, "--index", str(self.index), "--fd", str(theirs.fileno())]
-            process = subprocess.Popen(arguments, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
-        except OSError as error:
-            ours.close()
-            raise StartError(f"worker {self.index} cannot be started: {error.strerror}") from None
-        finally:
-            theirs.close()
+        process, ours = self._launch()
         life = self._life = _Life(process, loop)
         life.channel = Channel(
             msgspec.msgpack.Decoder(FromWorker),
@@ -189,14 +186,27 @@ class Remote:
         self._refusal = ""
         loop.add_reader(life.pidfd, self._bury, life)
         try:
-            ours.setblocking(False)
             await loop.create_unix_connection(lambda: life.channel, sock=ours)
         except BaseException:
             ours.close()
             raise
-        # The configuration holds the token secret, so it travels here and not among the arguments, which every
-        # user of the machine can read.
-        life.channel.send(Setup(self._config))
+        # The configuration holds the token secret, so it travels here and not among the arguments, which
+        # every user of the machine can read.
+        life.channel.send(Setup(self._config, logs.level()))
+
+    def _launch(self) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+        """Start the process; about a millisecond (vfork), so it may be done on the event loop."""
+        ours, theirs = socket.socketpair()
+        arguments = [*self._command, "--index", str(self.index), "--fd", str(theirs.fileno())]
+        try:
+            process = subprocess.Popen(arguments, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        except OSError as error:
+            ours.close()
+            raise StartError(f"worker {self.index} cannot be started: {error.strerror}") from None
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        return process, ours
 
     def _receive(self, life: "_Life", message: FromWorker) -> None:
         if life.over:
@@ -248,7 +258,6 @@ class Remote:
         loop = asyncio.get_running_loop()
         how = life.reap(loop)
         self._end(life, how)
-        self._life = None
         if self._stopping:
             return
         if self._first_ready is not None:

@@ -1,8 +1,10 @@
-"""All workers of the node as one `Media`: which room and which leg live where, and what happens when one dies.
+"""All workers of the node as one `Media`: which room and which leg live where, and what happens when one
+dies.
 
-A room lives on one worker, the least loaded when its first leg arrives. When a worker dies (`remote.py` notices),
-each of its open legs gets exactly one `lost` event, its rooms are free to be opened elsewhere, and a new process takes
-its place. A worker that has not spoken for `Patience.silent_s` is as good as dead and is killed.
+A room lives on one worker, the least loaded when its first leg arrives. When a worker dies (`remote.py`
+notices), each of its open legs gets exactly one `lost` event, its rooms are free to be opened elsewhere,
+and a new process takes its place. A worker that has not spoken for `Patience.silent_s` is as good as dead
+and is killed.
 """
 
 import asyncio
@@ -40,19 +42,21 @@ class WorkerState:
 
     index: int
     up: bool
-    pid: int | None
     port: int | None
-    rooms: int
-    legs: int
-    pending: int
-    lag_ms: float
-    silent_s: float
-    deaths: int
+    pid: int | None = None  # None: no process of its own, or none alive
+    rooms: int = 0
+    legs: int = 0
+    pending: int = 0  # requests that wait for their reply
+    lag_ms: float = 0.0
+    silent_s: float = 0.0
+    deaths: int = 0
 
 
 @dataclass(eq=False)
 class _Leg:
-    """A leg's place. Until its answer is with the call plane it is not `open`, and only its request tells its end."""
+    """A leg's place. Until its answer is with the call plane it is not `open`, and only its request tells
+    its end.
+    """
 
     room: str
     worker: Remote
@@ -99,7 +103,9 @@ class Supervisor:
         self._watch = asyncio.create_task(self._watch_silence())
 
     async def stop(self) -> None:
-        """Let every worker say good-bye to its peers; afterwards no process is left. No events come from here."""
+        """Let every worker say good-bye to its peers; afterwards no process is left. No events come from
+        here.
+        """
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -183,7 +189,7 @@ class Supervisor:
         return reply.sdp
 
     async def close_leg(self, leg: str) -> None:
-        """Always succeeds: what is gone already, or goes meanwhile, is closed. No event of the leg follows."""
+        """Always succeeds: what is gone already, or goes meanwhile, is closed. No event follows."""
         place = self._legs.get(leg)
         if place is not None:
             self._forget(leg)
@@ -256,7 +262,8 @@ class Supervisor:
         try:
             await worker.request(command, self._patience.request_s)
         except MediaError as error:
-            # Dead: closed with the rest. Refused: it ended by itself just now. Silent: the watch will kill it.
+            # Dead: closed with the rest. Refused: it ended by itself just now. Silent: the watch will kill
+            # it.
             log.debug("a worker did not close", extra={"index": worker.index, "reason": error.message})
 
     def _forget(self, leg: str) -> None:
@@ -282,8 +289,8 @@ class Supervisor:
         while True:
             await asyncio.sleep(check_s)
             now = loop.time()
-            # If the node itself slept (stopped, starved, swapped out), heartbeats lie unread in its sockets; to judge
-            # now would kill every healthy worker for the node's own fault.
+            # If the node itself slept (stopped, starved, swapped out), heartbeats lie unread in its
+            # sockets; to judge now would kill every healthy worker for the node's own fault.
             node_slept = now - checked > 2 * check_s
             checked = now
             for worker in self._workers:

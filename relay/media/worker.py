@@ -51,7 +51,13 @@ class Worker:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._listeners: list[Callable[[MediaEvent], None]] = []
         self._policy = Policy(audio=config.audio_codecs, video=config.video_codecs)
-        self._counts = {"legs_opened": 0, "legs_connected": 0, "legs_lost": 0, "legs_failed": 0, "legs_closed": 0}
+        self._counts = {
+            "legs_opened": 0,
+            "legs_connected": 0,
+            "legs_lost": 0,
+            "legs_failed": 0,
+            "legs_closed": 0,
+        }
         self._socket: socket.socket | None = None
         self._tick: asyncio.TimerHandle | None = None
 
@@ -139,7 +145,9 @@ class Worker:
         except MemoryError as error:
             raise MediaError(503, 2000, str(error)) from None
         except (KeyError, OverflowError):
-            raise MediaError(400, 1004, "the SDP offer has more sections or sources than a leg may have") from None
+            raise MediaError(
+                400, 1004, "the SDP offer has more sections or sources than a leg may have"
+            ) from None
         self._rooms[room] = place
         place.legs[leg] = self._legs[leg] = self._by_handle[made.handle] = made
         self._by_ufrag[local.credentials.ufrag] = made
@@ -191,7 +199,12 @@ class Worker:
         """Everything known about one room; lists are empty for a room without legs."""
         place = self._rooms.get(room)
         legs = {leg.handle: leg for leg in place.legs.values()} if place else {}
-        out: dict[str, Any] = {"worker": self.index, "live": bool(place and place.live), "legs": [], "routes": []}
+        out: dict[str, Any] = {
+            "worker": self.index,
+            "live": bool(place and place.live),
+            "legs": [],
+            "routes": [],
+        }
         rows = {int(r["leg"]): r for r in self._pump.legs() if int(r["leg"]) in legs}
         streams = [r for r in self._pump.streams() if int(r["leg"]) in legs]
         for handle, leg in legs.items():
@@ -280,7 +293,8 @@ class Worker:
     def _forget(self, leg: Leg) -> None:
         self._legs.pop(leg.name, None)
         self._by_handle.pop(leg.handle, None)
-        self._by_ufrag = {u: other for u, other in self._by_ufrag.items() if other is not leg}
+        for ufrag in leg.ufrags:
+            self._by_ufrag.pop(ufrag, None)
         timer = self._timers.pop(leg.name, None)
         if timer is not None:
             timer.cancel()
@@ -304,7 +318,10 @@ class Worker:
                 if sink is source:
                     continue
                 for number, section in enumerate(source.plan.sections):
-                    if not (section.accepted and section.receives) or (source.name, number, sink.name) in place.taken:
+                    if (
+                        not (section.accepted and section.receives)
+                        or (source.name, number, sink.name) in place.taken
+                    ):
                         continue
                     for at, target in enumerate(sink.plan.sections):
                         if not (target.accepted and target.sends and target.kind == section.kind):

@@ -7,7 +7,11 @@ time and not `now` (`deadline` translates).
 Until the handshake is complete no datagram is authenticated, and one bad record can spoil the library's
 object for good: a hello with an impossible cipher suite is the known attack on relays. So
 
-- records are checked for shape first, and plaintext alerts and application data never reach the library;
+- records are checked for shape first; a server's object sees nothing before a hello, and no object ever sees an
+  alert in the clear;
+- records in the clear get numbers of ours, for a spoofed high number would make the library take all that
+  follow for replays (the handshake has its own message numbers, RFC 6347 §4.2.2);
+- a hello with another random begins anew as long as nobody has answered our flight;
 - when a record breaks the object anyway, the object is thrown away silently (an alert would end the honest
   peer's handshake) and a fresh one waits for the peer's retransmission, `MAX_RESTARTS` times;
 - the peer's certificate is compared when the handshake is complete and the peer has proved to own its key.
@@ -54,23 +58,25 @@ DIGESTS = {"sha-256": hashlib.sha256, "sha-384": hashlib.sha384, "sha-512": hash
 MAX_RESTARTS = 10
 MAX_DATAGRAM_BYTES = 8192  # a flight of the largest honest certificate chain fits
 MAX_MESSAGE_BYTES = 6144  # OpenSSL keeps up to 10 handshake messages out of order: 60 kB a handshake
+MAX_EARLY_BYTES = 256  # a Finished has 53; OpenSSL keeps up to 100 records of the epoch to come
 ALERT_PATIENCE_S = 10.0  # after an unauthenticated alert: either the handshake still completes, or it was true
 
 _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = 20, 21, 22, 23
 _RECORD_HEADER_BYTES = 13
 _MESSAGE_HEADER_BYTES = 12
+_CLIENT_HELLO = 1
 _ALERT_FATAL = 2
 
-# Fatal bad_certificate in the clear, for a client that has not seen our last flight and never will. The record
-# number is far above any used in the handshake, so it isn't taken for a replay.
+# Fatal bad_certificate in the clear, for a client that has not seen our last flight and never will. The
+# record number is far above any used in the handshake, so it isn't taken for a replay.
 _BAD_CERTIFICATE = bytes.fromhex("15 fefd 0000 000100000000 0002 02 2a")
 
 
 class Certificate:
     """Our self-signed certificate, made anew by every worker.
 
-    Peers trust its fingerprint alone, so name and dates say nothing: a random name, and a validity that depends
-    on no clock.
+    Peers trust its fingerprint alone, so name and dates say nothing: a random name, and a validity that
+    depends on no clock.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
@@ -149,8 +155,8 @@ class Dtls:
         mtu: largest datagram to send, in bytes of UDP payload.
         timeout_s: the handshake must be complete by then.
 
-    Feed it only datagrams from addresses ICE has validated: everything the library keeps and answers before that is
-    somebody's amplifier.
+    Feed it only datagrams from addresses ICE has validated: whatever the library keeps and answers before
+    that is somebody's amplifier.
     """
 
     def __init__(
@@ -175,9 +181,12 @@ class Dtls:
         self._over = False
         self._resend: float | None = None
         self._connection = self._fresh()
+        self._record_number = 0
+        self._hello: bytes | None = None  # server: the random of the ClientHello the object has seen
+        self._answered = False  # server: something followed that hello
 
     def start(self, now: float) -> list[DtlsOutput]:
-        """Send the ClientHello, once the path is validated. Does nothing in the server role or a second time."""
+        """Send the ClientHello, once the path is validated. Nothing in the server role or a second time."""
         if self._started or self._over:
             return []
         self._started = True
@@ -189,12 +198,13 @@ class Dtls:
             return []
         good = bytearray()
         for record in _records(datagram):
-            encrypted = record[3:5] != b"\0\0"
-            if encrypted or record[0] != _ALERT:
+            if not self._admits(record, now):
+                continue
+            if _encrypted(record):
                 good += record
-            elif record[-2] == _ALERT_FATAL and not self._established and self._reason == "timeout":
-                self._reason = "alert"
-                self._limit = min(self._limit, now + ALERT_PATIENCE_S)
+            else:
+                self._record_number += 1
+                good += record[:5] + self._record_number.to_bytes(6) + record[11:]
         return self._take(bytes(good), now)
 
     def deadline(self) -> float | None:
@@ -234,6 +244,30 @@ class Dtls:
         else:
             connection.set_accept_state()
         return connection
+
+    def _admits(self, record: bytes, now: float) -> bool:
+        """Whether the library may see this well-formed record in the present state."""
+        if self._established:
+            return _encrypted(record)
+        if _encrypted(record):
+            return len(record) <= MAX_EARLY_BYTES and (self._client or self._hello is not None)
+        if record[0] == _ALERT:
+            if record[-2] == _ALERT_FATAL and self._reason == "timeout":
+                self._reason = "alert"
+                self._limit = min(self._limit, now + ALERT_PATIENCE_S)
+            return False
+        if self._client:
+            return True
+        random = _hello_random(record)
+        if random is None:
+            self._answered |= self._hello is not None and not _is_hello(record)
+            return self._hello is not None
+        if self._hello is not None and random != self._hello:
+            if self._answered or self._restarts == MAX_RESTARTS:
+                return False
+            self._restart("hello", now)
+        self._hello = random
+        return True
 
     def _take(self, records: bytes, now: float) -> list[DtlsOutput]:
         if not records:
@@ -301,6 +335,8 @@ class Dtls:
             self._reason = cause
         self._connection = self._fresh()
         self._resend = None
+        self._hello = None
+        self._answered = False
         # As client the fresh object opens with a new hello; as server it waits for the peer's.
         return self._advance(now) if self._client else []
 
@@ -384,6 +420,23 @@ def _records(datagram: bytes) -> list[bytes]:
     return records
 
 
+def _encrypted(record: bytes) -> bool:
+    return record[3:5] != b"\0\0"
+
+
+def _is_hello(record: bytes) -> bool:
+    return record[0] == _HANDSHAKE and record[_RECORD_HEADER_BYTES] == _CLIENT_HELLO
+
+
+def _hello_random(record: bytes) -> bytes | None:
+    """The random of a ClientHello's first fragment, which follows the two bytes of its version."""
+    start = _RECORD_HEADER_BYTES + _MESSAGE_HEADER_BYTES
+    first = record[start - 6 : start - 3] == b"\0\0\0"
+    if not _is_hello(record) or not first or len(record) < start + 34:
+        return None
+    return record[start + 2 : start + 34]
+
+
 def _plausible(kind: int, fragment: bytes) -> bool:
     """Whether a plaintext fragment has the shape its type demands, within our bounds."""
     if kind == _ALERT:
@@ -404,7 +457,7 @@ def _plausible(kind: int, fragment: bytes) -> bool:
 
 
 def _datagrams(flight: bytes, mtu: int) -> list[Send]:
-    """Cut a flight back into datagrams: the memory buffer forgets the library's own borders, records keep them."""
+    """Cut a flight back into datagrams: the memory buffer forgets the library's borders, records don't."""
     out: list[Send] = []
     current = b""
     position = 0

@@ -4,8 +4,8 @@ The relay never sends checks: it answers those of the full agent on the other si
 them, and lets the peer nominate. Nothing is learned, answered or prolonged by a request that is not
 authenticated, so a stranger gets no byte back.
 
-Consent: RFC 7675 lets a peer that sends no checks itself take the checks it receives for the other side's will
-to receive. It runs out `consent_s` after the last authenticated request.
+Consent (RFC 7675): a lite agent sends no checks of its own, so it takes those it receives for the other
+side's will to receive. It runs out `consent_s` after the last authenticated request.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class ConsentExpired:
-    """The peer has been silent too long: nothing may be sent to it any more. The last output until a restart."""
+    """The peer has been silent too long: nothing may be sent to it. The last output until a restart."""
 
 
 IceOutput = Transmit | Validated | Selected | Dropped | ConsentExpired
@@ -100,7 +100,7 @@ class IceLite:
         self._max_addresses = max_addresses
         self._heard = now
         self._expired = False
-        # Address -> whether it was validated under the present credentials; ordered by when it was last heard.
+        # Address -> whether it was validated under the present credentials; by when it was last heard.
         self._addresses: dict[Address, bool] = {}
         self._selected: Address | None = None
 
@@ -123,9 +123,7 @@ class IceLite:
         if refusal is not None:
             return [Transmit(refusal, source)]
         self._heard = now
-        output: list[IceOutput] = [
-            Transmit(stun.binding_success(message.transaction, source, password), source)
-        ]
+        output: list[IceOutput] = [Transmit(stun.binding_success(message.transaction, source, password), source)]
         if current and self._previous is not None:
             output += self._retire_previous()
         output += self._hear(source, current)
@@ -197,11 +195,7 @@ class IceLite:
     def _retire_previous(self) -> list[IceOutput]:
         self._previous = None
         # The selected one goes when the peer nominates another (RFC 8445 §2.4: media flows on meanwhile).
-        retired = [
-            address
-            for address, current in self._addresses.items()
-            if not current and address != self._selected
-        ]
+        retired = [address for address, current in self._addresses.items() if not current and address != self._selected]
         for address in retired:
             del self._addresses[address]
         return [Dropped(address) for address in retired]

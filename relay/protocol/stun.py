@@ -27,8 +27,8 @@ MAGIC_COOKIE = 0x2112A442
 HEADER_BYTES = 20
 TRANSACTION_BYTES = 12
 
-# A check has about 100 bytes; browsers add up to 100 of their own. Nothing longer than a datagram that crosses
-# an Ethernet unfragmented is worth an HMAC.
+# A check has about 100 bytes; browsers add up to 100 of their own. Nothing longer than a datagram that
+# crosses an Ethernet unfragmented is worth an HMAC.
 MAX_MESSAGE_BYTES = 1500
 
 # Message types: method Binding with its classes (RFC 8489 §5).
@@ -158,8 +158,8 @@ def parse(datagram: bytes) -> Message:
 def username(datagram: bytes) -> tuple[str, str] | None:
     """The two halves of a Binding request's USERNAME: (receiver's fragment, sender's fragment).
 
-    It finds the leg a check is meant for and proves nothing: `ice.IceLite.receive` verifies. Walks the headers
-    only, never raises. None if the datagram is not a Binding request with such a USERNAME.
+    It finds the leg a check is meant for and proves nothing: `ice.IceLite.receive` verifies. Walks the
+    headers only, never raises. None if the datagram is not a Binding request with such a USERNAME.
     """
     size = len(datagram)
     if size < HEADER_BYTES or size > MAX_MESSAGE_BYTES:
@@ -221,9 +221,7 @@ def binding_error(transaction: bytes, code: int, password: str, unknown: tuple[i
     return build(BINDING_ERROR, transaction, attributes, password)
 
 
-def build(
-    kind: int, transaction: bytes, attributes: list[tuple[int, bytes]], password: str | None = None
-) -> bytes:
+def build(kind: int, transaction: bytes, attributes: list[tuple[int, bytes]], password: str | None = None) -> bytes:
     """A message with FINGERPRINT, and with MESSAGE-INTEGRITY before it if a password is given."""
     body = b"".join(_attribute(attribute, value) for attribute, value in attributes)
     message = struct.pack("!HHI", kind, len(body), MAGIC_COOKIE) + transaction + body

@@ -129,9 +129,7 @@ def test_reports_are_the_relays_own_on_each_hop(pump: Pump, peers: tuple[Peer, P
     got = b.rtp()
     reports = [p for kind, _, p in a.rtcp() if kind in (200, 201)]
     ssrc, fraction, highest, _, lsr, dlsr = [
-        struct.unpack_from("!IIIIII", r, 8)
-        for r in reports
-        if len(r) >= 32
+        struct.unpack_from("!IIIIII", r, 8) for r in reports if len(r) >= 32
     ][-1]
     assert ssrc == 9
     assert 15 <= fraction >> 24 <= 35, "10 % lost, in 1/256"

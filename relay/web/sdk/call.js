@@ -38,6 +38,8 @@ export class Call {
   #changed;
   #credential = null;
   #leg = null;
+  #making = null;
+  #opened = null;
   #joining = null;
   #answered = false;
   #abandoned = false;
@@ -73,15 +75,14 @@ export class Call {
       if (await permitted({ camera: this.#wantsCamera })) media.catch(() => {});
       else await media;
       if (this.#abandoned) throw new VoipPluginError('hung up before the room was made', CODE.INTERRUPTED);
-      const answer = await this.#backend.json('POST', '/v1/calls', { body, key });
+      this.#making = this.#backend.json('POST', '/v1/calls', { body, key });
+      const answer = await this.#making;
       if (typeof answer?.roomId !== 'string') {
         throw new VoipPluginError('the answer holds no roomId', CODE.ANSWER_UNREADABLE);
       }
       this.roomId = answer.roomId;
       this.#credential = answer.credential ?? null;
-      // A late result after a local hang-up: the room must not go on ringing the other side.
-      if (this.#abandoned) await this.#tell('hangup', { origin: 'manual' });
-      else this.#join();
+      if (!this.#abandoned) this.#join();
       return answer;
     } catch (error) {
       this.#fail(error);
@@ -127,16 +128,18 @@ export class Call {
     const wasOver = this.ended;
     this.#leg?.silence();
     this.#phase('ended');
+    // A late result of create: the room must not go on ringing the other side.
+    if (this.roomId === null) await this.#making?.then(() => {}, () => {});
     if (this.roomId !== null && !wasOver) {
       await (reject ? this.#tell('reject', { status: origin }, keepalive) : this.#tell('hangup', { origin }, keepalive)).catch(() => {});
     }
-    this.#close(keepalive);
+    this.#close();
   }
 
   /** Follows one event of the node for this room. */
   apply({ eventName, data }) {
     if (eventName === 'joinedRoomByCaller' && this.phase === 'calling') this.#phase('waiting');
-    else if (eventName === 'hangOnVoip' && !this.#answered) {
+    else if (eventName === 'hangOnVoip' && this.role === 'listener' && !this.#answered) {
       // Another page of the same party was quicker.
       this.end = { eventName: 'answeredElsewhere', data: {} };
       this.#phase('ended');
@@ -200,8 +203,6 @@ export class Call {
     return this.#opened;
   }
 
-  #opened = null;
-
   #join() {
     this.#joining ??= this.#tryToJoin().finally(() => {
       this.#joining = null;
@@ -234,6 +235,9 @@ export class Call {
         // 4xx other than a spent credential will not change by asking again.
         const final = error.httpStatus >= 400 && error.httpStatus < 500 && error.httpStatus !== 401;
         if (final || performance.now() > giveUpAt) {
+          // The call may just have ended (busy, cancelled): its event, on another connection, knows the reason.
+          await new Promise((done) => setTimeout(done, RETRY_PAUSE_MS));
+          if (this.ended) return;
           this.#lost(error instanceof Error && 'errCode' in error ? error : new VoipJoinError(String(error), CODE.JOIN_FAILED));
           return;
         }
@@ -245,9 +249,8 @@ export class Call {
   /** This page cannot take part: tell the node, so that the other side need not wait for the join timer. */
   #lost(error) {
     if (this.ended) return;
-    const answeredNow = this.role === 'listener' && this.phase !== 'talking';
     this.#fail(error);
-    this.#tell(answeredNow ? 'reject' : 'hangup', answeredNow ? { status: 'manual' } : { origin: 'manual' }).catch(() => {});
+    this.#tell('fail', { errMsg: String(error.errMsg ?? error).slice(0, 256) }).catch(() => {});
   }
 
   #fail(error) {
@@ -260,8 +263,8 @@ export class Call {
     return this.#backend.json('POST', `${this.#path}/${verb}`, { body, keepalive, key: `${verb}-${this.roomId}-${this.self.id}` });
   }
 
-  #close(keepalive = false) {
-    this.#leg?.close({ keepalive });
+  #close() {
+    this.#leg?.close();
   }
 
   #phase(phase) {

@@ -68,7 +68,7 @@ export class Leg {
    */
   async join(roomId, credential) {
     this.#drop();
-    this.#location = null; // the node replaces the former leg of this party; a DELETE would count as leaving
+    this.#location = null; // the node replaces the former leg of this party by the new one
     const connection = this.#connect();
     await connection.setLocalDescription(await connection.createOffer());
     await gathered(connection);
@@ -80,10 +80,7 @@ export class Leg {
     this.#location = location;
     this.#credential = credential;
     this.#answer = text;
-    if (this.#closed) {
-      this.#leave();
-      throw new VoipJoinError('closed while joining', CODE.INTERRUPTED);
-    }
+    if (this.#closed) throw new VoipJoinError('closed while joining', CODE.INTERRUPTED);
     try {
       await connection.setRemoteDescription({ type: 'answer', sdp: text });
     } catch (cause) {
@@ -135,13 +132,15 @@ export class Leg {
     this.#stream?.getTracks().forEach((track) => track.stop());
   }
 
-  /** Leaves; safe to call twice. `keepalive` lets the request outlive the page. */
-  close({ keepalive = false } = {}) {
+  /**
+   * Ends the leg on this side; safe to call twice. There is no DELETE: a leg ends with its call, of which the node was
+   * told (hang-up, failure) or which it ended itself.
+   */
+  close() {
     if (this.#closed) return;
     this.#closed = true;
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#stream = null;
-    this.#leave(keepalive);
     this.#drop();
     this.hooks.onState('closed');
   }
@@ -212,14 +211,6 @@ export class Leg {
     if (!parameters.encodings?.length) return;
     parameters.encodings[0].maxBitrate = VIDEO_MAX_BPS;
     await sender.setParameters(parameters).catch(() => {}); // a wish; the browser may know better
-  }
-
-  #leave(keepalive = false) {
-    if (!this.#location) return;
-    const location = this.#location;
-    this.#location = null;
-    // The node notices a leg that just vanishes as well; this is only sooner.
-    this.#backend.sdp('DELETE', location, { bearer: this.#credential, keepalive }).catch(() => {});
   }
 
   #drop() {

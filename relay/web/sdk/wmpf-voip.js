@@ -40,6 +40,7 @@ export function createVoip() {
   let facingMode = 'user';
   let call = null;
   let early = []; // events of rooms whose create has not been answered yet
+  let crossed = null; // a ring notice that came while our own call was being made
   let leaving = Promise.resolve(); // the last hang-up, which must reach the node before the next create
   let told = false;
 
@@ -78,11 +79,18 @@ export function createVoip() {
   function receive(event) {
     clock.learn(event.timestamp);
     const { eventName, roomId, data } = event;
-    if (eventName === 'incomingCall') rang(roomId, data ?? {});
-    else if (call && call.roomId === null && roomId) {
+    if (eventName === 'incomingCall') {
+      const rings = rang(roomId, data ?? {});
+      emit(event);
+      // The node cannot know that this side's call page is on show; the plugin tells it before anything else.
+      if (rings) emit({ eventName: 'callPageOnShow', roomId, groupId: roomId, data: {} });
+      return;
+    }
+    if (call && call.roomId === null && roomId) {
       early.push(event);
       if (early.length > EARLY_EVENTS) early.shift();
     } else if (call && call.roomId === roomId) follow(event);
+    if (eventName === 'endVoip' && crossed?.roomId === roomId) crossed = null;
     emit(event);
   }
 
@@ -94,8 +102,9 @@ export function createVoip() {
   }
 
   function rang(roomId, data) {
-    if (call && !call.ended) return; // the node tells the other side that we are busy
-    if (call?.roomId === roomId) return;
+    if (call && !call.ended && call.roomId === null) crossed = { roomId, data };
+    // In another call the node tells the other side that we are busy; a repeated notice rings no second time.
+    if ((call && !call.ended) || call?.roomId === roomId) return false;
     launch.rang(roomId, data);
     call = new Call(
       backend,
@@ -112,6 +121,7 @@ export function createVoip() {
     changed();
     // Answered already in a native screen: the plugin answers without another tap.
     if (launch.onloadOptions().isClickedHangOnBtn === '1') call.answer().catch(() => {});
+    return true;
   }
 
   async function create(body) {
@@ -126,7 +136,17 @@ export function createVoip() {
     call = made;
     changed();
     await leaving;
-    const answer = await made.create(body, crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`);
+    let answer;
+    try {
+      answer = await made.create(body, crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`);
+    } catch (error) {
+      // Both sides called at once and the other was first: its call rings now.
+      const { roomId, data } = crossed ?? {};
+      crossed = null;
+      if (roomId && call === made) receive({ eventName: 'incomingCall', roomId, groupId: roomId, data });
+      throw error;
+    }
+    crossed = null;
     if (call === made) for (const event of early) if (event.roomId === made.roomId) follow(event);
     early = [];
     return answer;

@@ -1,0 +1,1 @@
+"""The load tester and the micro-benchmarks. They measure the relay from outside; the relay never imports them."""

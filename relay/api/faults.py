@@ -1,0 +1,43 @@
+"""The one place where refusals and accidents become answers: `{"errCode", "errMsg"}`, never a traceback."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from relay.errors import ApiError, Code
+from relay.media.messages import MediaError
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def refusal(status: int, code: int, message: str) -> web.Response:
+    response = web.json_response({"errCode": code, "errMsg": message}, status=status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"  # RFC 6750 §3
+    if status in (429, 503):
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+@web.middleware
+async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except (ApiError, MediaError) as fault:
+        return refusal(fault.status, fault.code, fault.message)
+    except web.HTTPException as fault:
+        if fault.status < 400:
+            raise
+        answer = refusal(fault.status, Code.WRONG_PARAMETER, fault.reason)
+        if "Allow" in fault.headers:
+            answer.headers["Allow"] = fault.headers["Allow"]
+        return answer
+    except ConnectionError:
+        raise  # the client is gone; aiohttp closes its side
+    except Exception:
+        # The path stays out of the log: it names rooms.
+        log.exception("a request failed", extra={"method": request.method})
+        return refusal(500, Code.REQUEST_FAILED, "the request failed inside the server")

@@ -1,0 +1,187 @@
+/**
+ * Page: what the mini-program page and the device page have in common: sign in, home view, calls, status line, test probe.
+ */
+import voip from '../sdk/wmpf-voip.js';
+import { dress } from './icons.js';
+import { languageButton, onLanguage, t } from './phrases.js';
+import { Recents } from './recents.js';
+import { Ringtone } from './ringtone.js';
+import { Stage } from './stage.js';
+import { ofEnd, ofError } from './verdict.js';
+
+const EVENTS_KEPT = 500;
+
+/**
+ * Starts a page. `account` is who we are; `place(call)` asks the SDK for a call to {peer, video} and throws a VoipError
+ * when it was refused.
+ */
+export async function startPage(account, place) {
+  const one = (id) => document.getElementById(id);
+  const peer = one('peer');
+  const status = one('status');
+  const ringtone = new Ringtone();
+  const events = [];
+  let last = { peer: account.peer, video: !account.voice };
+  let state = voip.state();
+  let home = true; // the ended call was looked at
+  let trouble = null; // an error outside a call
+  let notice = '';
+
+  dress(document);
+  languageButton(one('language'));
+  peer.value = account.peer;
+  for (const node of document.querySelectorAll('[data-self=name]')) node.textContent = account.name;
+  for (const node of document.querySelectorAll('[data-self=id]')) node.textContent = account.id;
+  const face = () => {
+    const initial = [...peer.value.trim()][0]?.toUpperCase() ?? '?';
+    for (const node of document.querySelectorAll('[data-peer=initial]')) node.textContent = initial;
+  };
+  peer.addEventListener('input', face);
+  face();
+
+  const recents = new Recents(one('recents'), `${account.kind}.${account.id}`, (id) => {
+    peer.value = id;
+    face();
+    peer.focus();
+  });
+
+  const stage = new Stage(one('stage'), voip, {
+    onAgain: () => call(last),
+    onBack: () => {
+      home = true;
+      show();
+      one(last.video ? 'call-video' : 'call-voice').focus({ preventScroll: true });
+    },
+    onError: (error) => {
+      trouble = error;
+      show();
+    },
+  });
+
+  async function call({ peer: to, video }) {
+    const id = to.trim();
+    if (!id) {
+      notice = 'home.peer.missing';
+      peer.focus();
+      show();
+      return;
+    }
+    trouble = null;
+    notice = '';
+    last = { peer: id, video };
+    home = false;
+    try {
+      await place(last);
+    } catch (error) {
+      // A refused call is shown on the stage by its state; only what never became a call is shown here.
+      if (voip.state().failure !== error) {
+        trouble = error;
+        home = true;
+      }
+    }
+    show();
+  }
+
+  one('call-video').addEventListener('click', () => call({ peer: peer.value, video: true }));
+  one('call-voice').addEventListener('click', () => call({ peer: peer.value, video: false }));
+  peer.addEventListener('keydown', ({ key }) => {
+    if (key === 'Enter') call({ peer: peer.value, video: true });
+  });
+
+  function words() {
+    if (!home || !['idle', 'ended'].includes(state.phase)) {
+      const { phase, roomType, path, notices } = state;
+      if (phase === 'ended') return ofEnd(state).title;
+      if (phase === 'ringing') return `${t(`state.ringing.${roomType}`)} · ${state.peer.name || state.peer.id}`;
+      if (phase === 'talking' && path === 'broken') return t('state.broken');
+      if (phase === 'talking' && trouble) return ofError(trouble).title;
+      if (phase === 'talking' && notices.length) return t(`notice.${notices[0]}`);
+      return t(`state.${phase}`);
+    }
+    if (trouble) {
+      const { title, advice } = ofError(trouble);
+      return advice ? `${title}. ${advice}`.replace('。. ', '。').replace(/([\u4e00-\u9fff])\. /, '$1。') : title;
+    }
+    return notice ? t(notice) : t(`link.${state.link}`);
+  }
+
+  function show() {
+    const shown = home && state.phase === 'ended' ? { ...state, phase: 'idle' } : state;
+    stage.update(shown);
+    document.body.dataset.phase = shown.phase;
+    document.body.dataset.kind = shown.roomType ?? '';
+    one('home').inert = shown.phase !== 'idle';
+    const text = words();
+    if (status.textContent !== text) status.textContent = text; // a live region: say each thing once
+    status.dataset.tone = toneOf(shown, trouble, notice);
+    one('sound').hidden = !ringtone.silent || shown.phase !== 'idle';
+    document.title = shown.phase === 'ringing' ? `● ${text}` : `${account.name} · ${t(`app.${account.kind === 'user' ? 'phone' : 'device'}`)}`;
+    ringtone.play({ ringing: 'incoming', waiting: 'outgoing' }[shown.phase] ?? null);
+  }
+
+  function follow(next) {
+    const { phase, roomId } = state;
+    state = next;
+    if (next.phase !== phase || next.roomId !== roomId) {
+      if (next.phase === 'ringing') {
+        home = false;
+        trouble = null;
+        last = { peer: next.peer.id, video: next.roomType === 'video' };
+        if (account.auto === 'answer') voip.answer().catch(() => {});
+      }
+      if (next.phase === 'talking' || next.phase === 'connecting') home = false;
+      if (next.phase === 'ended' && phase !== 'ended') ended = true;
+    }
+    if (ended && (next.summary || next.failure)) {
+      ended = false;
+      const { missed = false } = ofEnd(next);
+      const { id, name } = next.peer;
+      recents.add({ id, name, out: next.role === 'caller', missed, seconds: next.summary?.keepTime ?? 0 });
+    }
+    show();
+  }
+  let ended = false;
+
+  window.relayDemo = {
+    state: () => ({
+      phase: state.phase,
+      roomId: state.roomId,
+      role: state.role,
+      link: state.link,
+      path: state.path,
+      keepTime: state.keepTime,
+      lastEvent: events.at(-1) ?? null,
+      events: events.map(({ eventName }) => eventName),
+      log: [...events],
+      error: state.failure ? { errCode: state.failure.errCode, errMsg: state.failure.errMsg } : null,
+      trouble: trouble ? { errCode: trouble.errCode, errMsg: trouble.errMsg } : null,
+      notices: [...state.notices],
+    }),
+    stats: () => voip.stats(),
+    voip,
+  };
+
+  voip.onVoipEvent(({ eventName, roomId, data, seq, timestamp }) => {
+    events.push({ eventName, roomId, data: structuredClone(data ?? null), seq, timestamp });
+    if (events.length > EVENTS_KEPT) events.shift();
+  });
+  voip.onState(follow);
+  onLanguage(show);
+  for (const name of ['pointerdown', 'keydown']) addEventListener(name, () => setTimeout(show), { passive: true });
+
+  try {
+    await voip.connect({ baseUrl: location.origin, token: () => account.token(), id: account.id, name: account.name });
+    if (account.room) await voip.join(account.room);
+    else if (account.auto === 'call') await call({ peer: peer.value, video: !account.voice });
+  } catch (error) {
+    trouble = error;
+    show();
+  }
+}
+
+function toneOf({ phase, link, path, notices }, trouble, notice) {
+  if (phase === 'talking') return path === 'broken' || notices.length || trouble ? 'warn' : 'calm';
+  if (phase !== 'idle') return 'calm';
+  if (trouble || notice) return 'warn';
+  return { online: 'good', connecting: 'calm', offline: 'warn' }[link];
+}

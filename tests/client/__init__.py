@@ -1,0 +1,1 @@
+"""The device client, with real aiortc peers and a real HTTP server."""

@@ -1,0 +1,123 @@
+"""The pages as a person meets them: words, languages, labels, errors. In a real browser, before a scripted node."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Page, expect
+
+from .scripted_node import ScriptedNode, browser_before, refused
+
+pytestmark = pytest.mark.browser
+
+PHONE = {"width": 360, "height": 780}
+SCREEN = {"width": 1024, "height": 600}
+
+
+@asynccontextmanager
+async def opened(node: ScriptedNode, path: str) -> AsyncIterator[Page]:
+    async def token(_request: web.Request) -> web.Response:
+        return web.json_response({"token": "good"})
+
+    node.answers.setdefault("POST /demo/token", token)
+    async with browser_before(node) as page:
+        await page.set_viewport_size(SCREEN if "device" in path else PHONE)
+        await page.goto(f"{node.url}/web/{path}")
+        yield page
+
+
+@pytest.mark.parametrize("path", ["call.html?id=mia&name=Mia&peer=sn-1", "device.html?id=sn-1&peer=mia"])
+def test_a_page_signs_in_rings_and_refuses(path: str) -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+
+        async def taken(_request: web.Request) -> web.Response:
+            return web.json_response({"roomId": "r1"})
+
+        node.answers["POST /v1/calls/r1/reject"] = taken
+        async with opened(node, path) as page:
+            await expect(page.locator("#status")).to_have_text("Ready for calls")
+            await node.ring(1, roomType="video")
+            await expect(page.locator("#answer")).to_be_visible()
+            await expect(page.locator("#status")).to_have_text("Incoming video call · Door")
+            await expect(page.locator("#hangup")).to_be_hidden()
+            await page.keyboard.press("Shift+Tab")  # from Answer, which has the focus, to Decline
+            await page.keyboard.press("Enter")
+            assert await node.requested("POST", "/v1/calls/r1/reject") == {"status": "manual"}
+            await node.send(2, "rejectVoip", status="manual")
+            await node.send(3, "endVoip", keepTime=0)
+            await expect(page.locator("#status")).to_have_text("Call declined")
+            state = await page.evaluate("() => relayDemo.state()")
+            assert state["phase"] == "ended"
+            assert state["events"] == ["incomingCall", "callPageOnShow", "rejectVoip", "endVoip"]
+
+    asyncio.run(scenario())
+
+
+def test_the_language_can_be_switched_and_is_kept() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with opened(node, "call.html?id=mia") as page:
+            await expect(page.locator("#call-video")).to_have_text("Video call")
+            await page.click("#language")
+            await expect(page.locator("#call-video")).to_have_text("视频通话")
+            assert await page.evaluate("() => document.documentElement.lang") == "zh-CN"
+            await page.reload()
+            await expect(page.locator("#call-video")).to_have_text("视频通话")
+
+    asyncio.run(scenario())
+
+
+def test_a_refused_call_says_why_and_what_to_do() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+
+        async def refuse(_request: web.Request) -> web.Response:
+            return refused(403, 9, "no grant")
+
+        node.answers["POST /v1/calls"] = refuse
+        async with opened(node, "device.html?id=sn-1&peer=mia&auto=call&voice=1") as page:
+            await expect(page.locator(".verdict h2")).to_have_text("The device is not allowed to call you")
+            await expect(page.locator(".advice")).to_contain_text("permission")
+            body = await node.requested("POST", "/v1/calls")
+            assert (body["roomType"], body["listener"]["id"]) == ("voice", "mia")
+
+    asyncio.run(scenario())
+
+
+def test_outside_demo_mode_the_page_says_so() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+
+        async def none(_request: web.Request) -> web.Response:
+            return refused(404, 1004, "no such page")
+
+        node.answers["POST /demo/token"] = none
+        async with opened(node, "call.html?id=mia") as page:
+            await expect(page.locator("#status")).to_contain_text("relay serve --demo")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("path", ["call.html", "device.html", "index.html"])
+def test_every_control_has_a_name_and_no_script_fails(path: str) -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with opened(node, path) as page:
+            faults: list[str] = []
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            await page.reload()
+            await expect(page.locator("#language")).to_have_text("中文")
+            nameless = await page.evaluate(
+                """() => [...document.querySelectorAll('button, a, input')].filter((node) => {
+                  const label = node.labels?.[0]?.textContent ?? '';
+                  return !(node.getAttribute('aria-label') || node.textContent.trim() || label.trim() || node.hidden);
+                }).map(({ id, outerHTML }) => id || outerHTML)"""
+            )
+            # These two get their words with the first call.
+            assert [name for name in nameless if name not in ("mute", "camera", "hangup")] == []
+            assert faults == []
+
+    asyncio.run(scenario())
