@@ -33,7 +33,7 @@ from benchmarks.handshake import HandshakeError, Leg
 from benchmarks.report import Report
 from benchmarks.search import Search
 from benchmarks.signalling import Signalling
-from benchmarks.target import Forwarder, Relay, Usage, pin, settle, stolen_s, usage
+from benchmarks.target import Forwarder, Relay, Usage, first_in_line, pin, quiet, settle, stolen_s, usage
 
 LOSS_PCT: Final = 0.1  # up to this a rate counts as carried
 START_PPS: Final = 20_000.0
@@ -146,6 +146,7 @@ class Load:
 
     def run(self, generator: Generator, pid: int | None, what: str, pps: float, seconds: float) -> Step:
         """One run, judged and remembered."""
+        quiet()
         before = usage(pid) if pid is not None else None
         stolen, began = stolen_s(), time.monotonic()
         report = generator.run(seconds, pps / self.natural_pps, seed=len(self.steps) + 1)
@@ -195,11 +196,11 @@ class Load:
                 carried = not step.void and step.loss_pct <= LOSS_PCT
                 if carried or step.void:
                     break
-            if step.void:
-                say("the generator can't offer more here; the relay's own limit may lie higher")
-            search.verdict(rate, carried)
+            search.verdict(rate, None if step.void else carried)
             if carried and (best is None or step.delivered_pps > best.delivered_pps):
                 best = step
+        if search.unknown:
+            say("the last rates could not be judged: the generator was disturbed, or this is its own limit")
         if best is None:
             raise HandshakeError("no rate was carried without loss")
         return best
@@ -567,6 +568,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     add(
         "--worker-cpu", type=int, default=cpus[1] if len(cpus) > 1 else None, help="the worker's CPU (default: another)"
     )
+    add("--priority", action="store_true", help="run before everything else on the machine (nice -20, needs root)")
     add("--out", type=Path, default=OUT, help="directory of the report (default benchmarks/out)")
     options = parser.parse_args(arguments)
     if not 0.2 <= options.seconds <= 25:
@@ -580,6 +582,8 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 def main() -> int:
     options = options_of(sys.argv[1:])
     os.sched_setaffinity(0, {options.cpu})
+    if options.priority:
+        first_in_line()
     try:
         result = asyncio.run(measure(options))
     except (HandshakeError, aiohttp.ClientError) as error:

@@ -14,6 +14,8 @@ cdef extern from "table.h":
     struct address:
         uint64_t hi, lo
         uint32_t port
+    struct local_address:
+        uint64_t hi, lo
 
 cdef extern from "egress.h":
     struct egress:
@@ -34,6 +36,7 @@ cdef extern from "pump.h":
         uint16_t len
         uint8_t kind
         address source "from"
+        local_address to
         uint8_t data[1500]
     struct pump_options:
         uint32_t max_legs, max_streams, max_routes
@@ -62,7 +65,8 @@ cdef extern from "pump.h":
     uint32_t pump_step(pump *p, bint block) noexcept nogil
     bint pump_thread_start(pump *p) noexcept nogil
     void pump_thread_stop(pump *p) noexcept nogil
-    void pump_inject(pump *p, uint8_t *data, uint32_t len, const address *source, uint64_t now) noexcept nogil
+    void pump_inject(pump *p, uint8_t *data, uint32_t len, const address *source, const local_address *to,
+                     uint64_t now) noexcept nogil
     void pump_tick(pump *p, uint64_t now) noexcept nogil
     uint32_t pump_leg_add(pump *p, uint32_t local_ssrc, const char *cname, uint8_t cname_len, bint rsize) noexcept nogil
     bint pump_leg_ids(pump *p, uint32_t leg, uint8_t mid, uint8_t rid, uint8_t rrid) noexcept nogil
@@ -71,7 +75,8 @@ cdef extern from "pump.h":
     bint pump_leg_payload(pump *p, uint32_t leg, const payload_spec *spec) noexcept nogil
     bint pump_leg_ssrc(pump *p, uint32_t leg, uint8_t section, uint32_t ssrc, uint32_t rtx_ssrc) noexcept nogil
     bint pump_leg_keys(pump *p, uint32_t leg, void *rx, void *tx) noexcept nogil
-    bint pump_leg_bind(pump *p, uint32_t leg, const address *a, bint selected) noexcept nogil
+    bint pump_leg_bind(pump *p, uint32_t leg, const address *a, const local_address *local,
+                       bint selected) noexcept nogil
     bint pump_leg_unbind(pump *p, uint32_t leg, const address *a) noexcept nogil
     bint pump_leg_remove(pump *p, uint32_t leg) noexcept nogil
     bint pump_leg_bye(pump *p, uint32_t leg) noexcept nogil
@@ -82,7 +87,8 @@ cdef extern from "pump.h":
     uint32_t pump_leg_rows(pump *p, leg_row *out, uint32_t max) noexcept nogil
     uint32_t pump_stream_rows(pump *p, stream_row *out, uint32_t max) noexcept nogil
     uint32_t pump_route_rows(pump *p, route_row *out, uint32_t max) noexcept nogil
-    int pump_send(pump *p, const address *to, const uint8_t *data, size_t len) noexcept nogil
+    int pump_send(pump *p, const address *to, const local_address *source, const uint8_t *data,
+                  size_t len) noexcept nogil
 
 # The list of drop reasons, expanded once more into Python's names.
 cdef extern from *:

@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from native.core cimport (
-    DROP_COUNT, NONE, SLOW_BYTES, SLOW_ITEMS, address, drop_names, drop_texts, egress_flush, leg_row, payload_spec,
+    DROP_COUNT, NONE, SLOW_BYTES, SLOW_ITEMS, address, drop_names, drop_texts, egress_flush, leg_row, local_address, payload_spec,
     pump, pump_clock_us, pump_counters, pump_counters_read, pump_free, pump_inject, pump_leg_add, pump_leg_bind,
     pump_leg_bye, pump_leg_ids, pump_leg_keys, pump_leg_payload, pump_leg_remove, pump_leg_rows, pump_leg_section,
     pump_leg_ssrc, pump_leg_unbind, pump_lock, pump_new, pump_options, pump_poll, pump_route_add, pump_route_rows,
@@ -67,6 +67,21 @@ cdef int read_address(str ip, int port, address *out) except -1:
         raise ValueError(f"port {port} is not between 1 and 65535")
     out.port = <uint32_t>port
     return 0
+
+
+cdef int read_local(str ip, local_address *out) except -1:
+    cdef address a
+    out.hi = out.lo = 0
+    if ip:
+        read_address(ip, 1, &a)
+        out.hi, out.lo = a.hi, a.lo
+    return 0
+
+
+cdef str write_local(const local_address *local):
+    cdef address a
+    a.hi, a.lo = local.hi, local.lo
+    return write_address(&a) if a.hi or a.lo else ""
 
 
 cdef str write_address(const address *a):
@@ -151,6 +166,8 @@ cdef class Pump:
         cdef bytearray copy
         cdef uint8_t *raw
         cdef uint32_t length
+        cdef local_address here
+        here.hi = here.lo = 0
         for datagram in datagrams:
             data = datagram[0]
             read_address(datagram[1], datagram[2], &a)
@@ -159,7 +176,7 @@ cdef class Pump:
             length = <uint32_t>len(data)
             with nogil:
                 pump_lock(self._p)
-                pump_inject(self._p, raw, length, &a, now_us)
+                pump_inject(self._p, raw, length, &a, &here, now_us)
                 pump_unlock(self._p)
         with nogil:
             pump_lock(self._p)
@@ -175,6 +192,8 @@ cdef class Pump:
         cdef uint32_t *lengths = <uint32_t *>malloc(count * sizeof(uint32_t))
         cdef list copies = [bytearray(p) for p in packets]
         cdef bytearray copy
+        cdef local_address here
+        here.hi = here.lo = 0
         read_address(ip, port, &a)
         try:
             if raws == NULL or lengths == NULL:
@@ -186,7 +205,7 @@ cdef class Pump:
             with nogil:
                 pump_lock(self._p)
                 for i in range(count):
-                    pump_inject(self._p, raws[i], lengths[i], &a, now_us)
+                    pump_inject(self._p, raws[i], lengths[i], &a, &here, now_us)
                 egress_flush(&self._p.egress)
                 pump_unlock(self._p)
         finally:
@@ -213,7 +232,10 @@ cdef class Pump:
         return self._p.event_fd
 
     def poll(self):
-        """STUN and DTLS datagrams that wait for Python: `(is_dtls, leg or None, ip, port, bytes)`."""
+        """STUN and DTLS datagrams that wait for Python: `(is_dtls, leg or None, ip, port, local ip, bytes)`.
+
+        `local ip` is the address of this machine they came to, "" when the socket has only one.
+        """
         cdef uint32_t n, i
         cdef slow_item *item
         with nogil:
@@ -224,18 +246,20 @@ cdef class Pump:
         for i in range(n):
             item = &self._items[i]
             out.append((item.kind == 1, None if item.leg == NONE else item.leg, write_address(&item.source),
-                        item.source.port, (<uint8_t *>item.data)[:item.len]))
+                        item.source.port, write_local(&item.to), (<uint8_t *>item.data)[:item.len]))
         return out
 
-    def send(self, bytes data, str ip, int port):
-        """Send one datagram past the loop; OSError when the kernel refuses."""
+    def send(self, bytes data, str ip, int port, str local=""):
+        """Send one datagram past the loop, from address `local`; OSError when the kernel refuses."""
         cdef address a
+        cdef local_address here
         cdef const uint8_t *raw = data
         cdef size_t length = len(data)
         cdef int error
         read_address(ip, port, &a)
+        read_local(local, &here)
         with nogil:
-            error = pump_send(self._p, &a, raw, length)
+            error = pump_send(self._p, &a, &here, raw, length)
         if error:
             raise OSError(error, "the datagram could not be sent")
 
@@ -299,12 +323,17 @@ cdef class Pump:
         pump_unlock(self._p)
         self._known(ok, leg)
 
-    def bind(self, uint32_t leg, str ip, int port, *, bint selected):
-        """Accept the leg's packets from this address, and send to it when selected; False when another leg holds it."""
+    def bind(self, uint32_t leg, str ip, int port, *, bint selected, str local=""):
+        """Accept the leg's packets from this address; when selected, send to it from our address `local`.
+
+        False when another leg holds the address.
+        """
         cdef address a
+        cdef local_address here
         read_address(ip, port, &a)
+        read_local(local, &here)
         pump_lock(self._p)
-        ok = pump_leg_bind(self._p, leg, &a, selected)
+        ok = pump_leg_bind(self._p, leg, &a, &here, selected)
         pump_unlock(self._p)
         return bool(ok)
 

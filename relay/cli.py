@@ -97,7 +97,7 @@ def _add_serve(commands: Any) -> None:
     parser.add_argument("--host", metavar="ADDR", help="address of the HTTP interface (127.0.0.1)")
     parser.add_argument("--port", type=int, help="TCP port of the HTTP interface (8080; 0: any free one)")
     parser.add_argument("--workers", type=int, metavar="N", help="media processes (one a core, at most 8; 0: none)")
-    parser.add_argument("--media-port", type=int, metavar="PORT", help="UDP port of the first worker (40000)")
+    parser.add_argument("--media-port", type=int, metavar="PORT", help="UDP port of the first worker (30000)")
     parser.add_argument(
         "--announce",
         action="append",

@@ -34,7 +34,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: int = 8080  # 0 takes a free port (tests)
     workers: int = msgspec.field(default_factory=lambda: default_workers())  # 0: one worker inside the node
     media_host: str = "::"  # both families where the kernel has IPv6, else IPv4
-    media_port: int = 40000  # base: worker i takes media_port + i; 0 takes free ports
+    media_port: int = 30000  # base: worker i takes media_port + i; 0 takes free ports
     announce_addresses: tuple[str, ...] = ()  # IPs put into ICE candidates; empty: the machine's own
     pump: Literal["thread", "loop"] = "thread"  # "loop" for tests and boxes with one core
 

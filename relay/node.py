@@ -7,6 +7,7 @@ hears why, then HTTP, then the workers, which say good-bye to their peers.
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import socket
@@ -19,6 +20,7 @@ from aiohttp import web
 from relay.api.app import ROOMS, build
 from relay.calls.service import CallService
 from relay.config import Config
+from relay.media.process import why_not
 from relay.media.remote import StartError
 from relay.media.supervisor import Supervisor, WorkerState
 from relay.media.worker import Worker
@@ -91,7 +93,7 @@ class Node:
             await self.media.start()
         except OSError as error:
             self._listener.close()
-            raise StartError(f"UDP port {self.config.media_port}: {error.strerror or error}") from None
+            raise StartError(why_not(self.config, 0, error)) from None
         except BaseException:
             self._listener.close()
             raise
@@ -208,7 +210,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        words = (error.strerror or str(error)).lower()
+        words = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
         hint = "; choose another with --port" if port else ""
         raise StartError(f"cannot listen on {host} port {port}: {words}{hint}") from None
 

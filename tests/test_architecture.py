@@ -117,9 +117,7 @@ def test_the_core_is_plain_c(path: Path) -> None:
 
 
 def test_every_file_of_the_core_is_in_pyproject() -> None:
-    listed = {
-        file for extension in EXTENSIONS for key in ("sources", "depends") for file in extension.get(key, [])
-    }
+    listed = {file for extension in EXTENSIONS for key in ("sources", "depends") for file in extension.get(key, [])}
     missing = {name(path) for path in CORE} - listed
     assert not missing, f"{sorted(missing)}: a header that is not in `depends` is missing from the source archive"
     gone = {file for file in listed if not (ROOT / file).exists()}
@@ -133,7 +131,9 @@ def test_every_c_file_belongs_to_one_extension() -> None:
 
 
 def test_no_handwritten_c_lies_where_cython_writes() -> None:
-    generated = {path.with_suffix(".c") for package in ("native", "benchmarks") for path in (ROOT / package).glob("*.pyx")}
+    generated = {
+        path.with_suffix(".c") for package in ("native", "benchmarks") for path in (ROOT / package).glob("*.pyx")
+    }
     for package in ("native", "benchmarks"):
         for path in (ROOT / package).glob("*.c"):
             assert path in generated, f"{name(path)}: Cython would overwrite it; hand-written C lives in {package}/core"

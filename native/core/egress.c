@@ -20,7 +20,7 @@ struct tx_message {
     struct iovec vectors[EGRESS_SLOTS];
     struct egress_path *paths[TX_BATCH];
     uint16_t segments[TX_BATCH];
-    _Alignas(16) uint8_t control[TX_BATCH][CMSG_SPACE(sizeof(uint16_t))];
+    _Alignas(16) uint8_t control[TX_BATCH][CMSG_SPACE(sizeof(uint16_t)) + PKTINFO_SPACE];
 };
 
 bool egress_init(struct egress *e, struct udp *udp)
@@ -83,8 +83,14 @@ static void send_singly(struct egress *e, const struct msghdr *m)
 {
     for (size_t i = 0; i < m->msg_iovlen; ++i) {
         ++e->udp->send_calls;
-        if (sendto(e->udp->fd, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len, MSG_DONTWAIT, m->msg_name,
-                   m->msg_namelen) < 0) {
+        struct msghdr one = *m;
+        size_t gso = CMSG_SPACE(sizeof(uint16_t));
+        one.msg_iov = m->msg_iov + i;
+        one.msg_iovlen = 1;
+        /* The run's first control message was its segment size. */
+        one.msg_controllen = m->msg_controllen - gso;
+        one.msg_control = one.msg_controllen ? (uint8_t *)m->msg_control + gso : NULL;
+        if (sendmsg(e->udp->fd, &one, MSG_DONTWAIT) < 0) {
             if (errno == EAGAIN || errno == ENOBUFS)
                 ++e->send_full;
             else
@@ -165,20 +171,20 @@ void egress_flush(struct egress *e)
             } while (gso && slot != EGRESS_NONE && e->len[slot] <= size && segments < GSO_SEGMENTS &&
                      bytes + e->len[slot] <= GSO_BYTES);
             m->msg_iovlen = segments;
+            uint8_t *control = tx->control[messages];
+            size_t used = 0;
             if (segments > 1) {
-                struct cmsghdr *c;
-                m->msg_control = tx->control[messages];
-                m->msg_controllen = sizeof tx->control[messages];
-                c = CMSG_FIRSTHDR(m);
+                struct cmsghdr *c = (struct cmsghdr *)control;
+                used = CMSG_SPACE(sizeof size);
                 c->cmsg_level = SOL_UDP;
                 c->cmsg_type = UDP_SEGMENT;
                 c->cmsg_len = CMSG_LEN(sizeof size);
                 memcpy(CMSG_DATA(c), &size, sizeof size);
                 ++e->runs;
-            } else {
-                m->msg_control = NULL;
-                m->msg_controllen = 0;
             }
+            used += udp_pktinfo(e->udp, &path->from, (struct cmsghdr *)(control + used));
+            m->msg_control = used ? control : NULL;
+            m->msg_controllen = used;
             tx->paths[messages] = path;
             tx->segments[messages++] = (uint16_t)segments;
             e->bytes += bytes;

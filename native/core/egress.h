@@ -15,6 +15,7 @@
 /* A leg's place in the queue. */
 struct egress_path {
     struct sockaddr_any to;
+    struct local_address from;
     uint32_t head, tail; /* slots, EGRESS_NONE when nothing waits */
     bool no_gso;         /* the kernel refused a run on this path (its MTU is smaller than ours) */
 };

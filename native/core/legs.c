@@ -150,7 +150,8 @@ bool pump_leg_keys(struct pump *p, uint32_t handle, void *rx, void *tx)
     return true;
 }
 
-bool pump_leg_bind(struct pump *p, uint32_t handle, const struct address *a, bool selected)
+bool pump_leg_bind(struct pump *p, uint32_t handle, const struct address *a, const struct local_address *local,
+                   bool selected)
 {
     struct leg *leg = leg_of(p, handle);
     if (!leg)
@@ -167,6 +168,7 @@ bool pump_leg_bind(struct pump *p, uint32_t handle, const struct address *a, boo
     if (selected) {
         leg->selected = *a;
         udp_sockaddr(&p->udp, a, &leg->path.to);
+        leg->path.from = *local;
         leg->path.no_gso = false;
         update_ready(leg);
     }

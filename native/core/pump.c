@@ -32,7 +32,7 @@ void pump_unlock(struct pump *p)
 }
 
 void slow_push(struct pump *p, enum slow_ring which, uint8_t kind, uint32_t leg, const struct address *from,
-               const uint8_t *data, uint32_t len)
+               const struct local_address *to, const uint8_t *data, uint32_t len)
 {
     struct ring *ring = &p->rings[which];
     if (len > SLOW_BYTES) {
@@ -47,6 +47,7 @@ void slow_push(struct pump *p, enum slow_ring which, uint8_t kind, uint32_t leg,
     item->leg = leg;
     item->kind = kind;
     item->from = *from;
+    item->to = *to;
     item->len = (uint16_t)len;
     memcpy(item->data, data, len);
     if (!p->signalled && p->event_fd >= 0) {
@@ -315,8 +316,8 @@ static void rtp(struct pump *p, uint32_t leg_index, uint8_t *packet, uint32_t le
         forward(p, leg, &p->routes[r], index, packet, len, &v, sequence, verdict, now);
 }
 
-static void datagram(struct pump *p, uint8_t *data, uint32_t len, const struct address *from, uint32_t leg,
-                     uint64_t now)
+static void datagram(struct pump *p, uint8_t *data, uint32_t len, const struct address *from,
+                     const struct local_address *to, uint32_t leg, uint64_t now)
 {
     struct leg *known = leg == NONE ? NULL : &p->legs[leg];
     uint32_t handle = known ? leg_handle(p, known) : NONE;
@@ -335,14 +336,14 @@ static void datagram(struct pump *p, uint8_t *data, uint32_t len, const struct a
             drop(p, known, DROP_stun_malformed);
             return;
         }
-        slow_push(p, known ? RING_KNOWN : RING_STRANGER, SLOW_STUN, handle, from, data, len);
+        slow_push(p, known ? RING_KNOWN : RING_STRANGER, SLOW_STUN, handle, from, to, data, len);
         return;
     case PACKET_DTLS:
         ++p->counters.dtls_in;
         if (!known)
             drop(p, NULL, DROP_dtls_unvalidated);
         else
-            slow_push(p, RING_KNOWN, SLOW_DTLS, handle, from, data, len);
+            slow_push(p, RING_KNOWN, SLOW_DTLS, handle, from, to, data, len);
         return;
     case PACKET_RTP:
     case PACKET_RTCP:
@@ -361,9 +362,10 @@ static void datagram(struct pump *p, uint8_t *data, uint32_t len, const struct a
     }
 }
 
-void pump_inject(struct pump *p, uint8_t *data, uint32_t len, const struct address *from, uint64_t now)
+void pump_inject(struct pump *p, uint8_t *data, uint32_t len, const struct address *from,
+                 const struct local_address *to, uint64_t now)
 {
-    datagram(p, data, len, from, table_get(&p->by_address, from->hi, from->lo, from->port), now);
+    datagram(p, data, len, from, to, table_get(&p->by_address, from->hi, from->lo, from->port), now);
 }
 
 void pump_tick(struct pump *p, uint64_t now)
@@ -405,7 +407,7 @@ uint32_t pump_step(struct pump *p, bool block)
         }
         do {
             uint32_t len = r->len - at < segment ? r->len - at : segment;
-            datagram(p, r->data + at, len, &r->from, leg, now);
+            datagram(p, r->data + at, len, &r->from, &r->to, leg, now);
             ++handled;
             at += segment;
         } while (at < r->len);
@@ -513,11 +515,18 @@ void pump_free(struct pump *p)
     free(p);
 }
 
-int pump_send(struct pump *p, const struct address *to, const uint8_t *data, size_t len)
+int pump_send(struct pump *p, const struct address *to, const struct local_address *from, const uint8_t *data,
+              size_t len)
 {
     struct sockaddr_any s;
+    struct iovec vector = {(void *)(uintptr_t)data, len};
+    _Alignas(16) uint8_t control[PKTINFO_SPACE];
+    struct msghdr m = {.msg_name = &s.sa, .msg_iov = &vector, .msg_iovlen = 1};
     udp_sockaddr(&p->udp, to, &s);
+    m.msg_namelen = s.len;
+    m.msg_controllen = udp_pktinfo(&p->udp, from, (struct cmsghdr *)control);
+    m.msg_control = m.msg_controllen ? control : NULL;
     if (p->udp.fd < 0)
         return ENOTCONN;
-    return sendto(p->udp.fd, data, len, MSG_DONTWAIT, &s.sa, s.len) < 0 ? errno : 0;
+    return sendmsg(p->udp.fd, &m, MSG_DONTWAIT) < 0 ? errno : 0;
 }

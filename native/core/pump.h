@@ -45,6 +45,7 @@ struct slow_item {
     uint16_t len;
     uint8_t kind;
     struct address from;
+    struct local_address to;
     uint8_t data[SLOW_BYTES];
 };
 
@@ -213,7 +214,8 @@ bool pump_thread_start(struct pump *p);
 void pump_thread_stop(struct pump *p);
 
 /* Everything below expects the mutex to be held. Handles name legs; a stale handle is refused. */
-void pump_inject(struct pump *p, uint8_t *data, uint32_t len, const struct address *from, uint64_t now);
+void pump_inject(struct pump *p, uint8_t *data, uint32_t len, const struct address *from,
+                 const struct local_address *to, uint64_t now);
 void pump_tick(struct pump *p, uint64_t now);
 
 uint32_t pump_leg_add(struct pump *p, uint32_t local_ssrc, const char *cname, uint8_t cname_len, bool rsize);
@@ -224,7 +226,8 @@ bool pump_leg_payload(struct pump *p, uint32_t leg, const struct payload_spec *s
 bool pump_leg_ssrc(struct pump *p, uint32_t leg, uint8_t section, uint32_t ssrc, uint32_t rtx_ssrc);
 bool pump_leg_keys(struct pump *p, uint32_t leg, void *rx, void *tx);
 /* An authenticated check came from `a`; false when another leg holds it or the leg holds its maximum. */
-bool pump_leg_bind(struct pump *p, uint32_t leg, const struct address *a, bool selected);
+bool pump_leg_bind(struct pump *p, uint32_t leg, const struct address *a, const struct local_address *local,
+                   bool selected);
 bool pump_leg_unbind(struct pump *p, uint32_t leg, const struct address *a);
 bool pump_leg_remove(struct pump *p, uint32_t leg);
 bool pump_leg_bye(struct pump *p, uint32_t leg);
@@ -238,6 +241,7 @@ uint32_t pump_stream_rows(struct pump *p, struct stream_row *out, uint32_t max);
 uint32_t pump_route_rows(struct pump *p, struct route_row *out, uint32_t max);
 
 /* Straight to the socket, from any thread; 0 or an errno. */
-int pump_send(struct pump *p, const struct address *to, const uint8_t *data, size_t len);
+int pump_send(struct pump *p, const struct address *to, const struct local_address *from, const uint8_t *data,
+              size_t len);
 
 #endif

@@ -37,6 +37,11 @@ uint32_t table_get(const struct table *t, uint64_t a, uint64_t b, uint32_t c);
 bool table_put(struct table *t, uint64_t a, uint64_t b, uint32_t c, uint32_t value);
 bool table_remove(struct table *t, uint64_t a, uint64_t b, uint32_t c);
 
+/* The address of this machine a datagram came to; all zero when the socket is bound to one address anyway. */
+struct local_address {
+    uint64_t hi, lo;
+};
+
 static inline bool address_equal(const struct address *x, const struct address *y)
 {
     return x->hi == y->hi && x->lo == y->lo && x->port == y->port;

@@ -25,7 +25,7 @@ struct rx_message {
     struct mmsghdr messages[RX_BATCH];
     struct iovec vectors[RX_BATCH];
     struct sockaddr_any from[RX_BATCH];
-    _Alignas(16) uint8_t control[RX_BATCH][64];
+    _Alignas(16) uint8_t control[RX_BATCH][128];
 };
 
 bool udp_open(struct udp *u, int fd, int family)
@@ -41,6 +41,15 @@ bool udp_open(struct udp *u, int fd, int family)
         /* GRO is a gain, never a need: kernels without it deliver datagrams one by one. */
         (void)setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof one);
         (void)setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof one);
+        struct sockaddr_any bound = {.len = sizeof bound.v6};
+        struct address address;
+        if (getsockname(fd, &bound.sa, &bound.len) == 0) {
+            udp_address(&bound, &address);
+            u->pktinfo = address.hi == 0 && (address.lo == 0 || address.lo == V4_PREFIX << 32);
+        }
+        if (u->pktinfo)
+            u->pktinfo = (family == AF_INET ? setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof one)
+                                            : setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof one)) == 0;
     }
     return true;
 }
@@ -83,6 +92,28 @@ void udp_sockaddr(const struct udp *u, const struct address *a, struct sockaddr_
     }
 }
 
+size_t udp_pktinfo(const struct udp *u, const struct local_address *from, struct cmsghdr *c)
+{
+    if (!u->pktinfo || (!from->hi && !from->lo))
+        return 0;
+    if (u->family == AF_INET) {
+        struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl((uint32_t)from->lo)};
+        c->cmsg_level = IPPROTO_IP;
+        c->cmsg_type = IP_PKTINFO;
+        c->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(c), &info, sizeof info);
+        return CMSG_SPACE(sizeof info);
+    }
+    struct in6_pktinfo info = {.ipi6_ifindex = 0};
+    put64(info.ipi6_addr.s6_addr, from->hi);
+    put64(info.ipi6_addr.s6_addr + 8, from->lo);
+    c->cmsg_level = IPPROTO_IPV6;
+    c->cmsg_type = IPV6_PKTINFO;
+    c->cmsg_len = CMSG_LEN(sizeof info);
+    memcpy(CMSG_DATA(c), &info, sizeof info);
+    return CMSG_SPACE(sizeof info);
+}
+
 int udp_receive(struct udp *u, struct udp_received *out, bool block)
 {
     struct rx_message *rx = u->rx;
@@ -106,6 +137,7 @@ int udp_receive(struct udp *u, struct udp_received *out, bool block)
         r->len = rx->messages[i].msg_len;
         r->truncated = (m->msg_flags & MSG_TRUNC) != 0;
         r->segment = 0;
+        r->to = (struct local_address){0, 0};
         udp_address(&rx->from[i], &r->from);
         for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
             if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
@@ -114,6 +146,14 @@ int udp_receive(struct udp *u, struct udp_received *out, bool block)
                 r->segment = (uint16_t)size;
             } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
                 memcpy(&u->overflow, CMSG_DATA(c), sizeof u->overflow);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+                struct in6_pktinfo info;
+                memcpy(&info, CMSG_DATA(c), sizeof info);
+                r->to = (struct local_address){get64(info.ipi6_addr.s6_addr), get64(info.ipi6_addr.s6_addr + 8)};
+            } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+                struct in_pktinfo info;
+                memcpy(&info, CMSG_DATA(c), sizeof info);
+                r->to = (struct local_address){0, V4_PREFIX << 32 | ntohl(info.ipi_addr.s_addr)};
             }
         }
     }

@@ -13,6 +13,7 @@
 #define TX_BATCH 256u      /* messages a system call */
 #define GSO_SEGMENTS 48u   /* kernels since 4.18 take 64 */
 #define GSO_BYTES 60000u
+#define PKTINFO_SPACE CMSG_SPACE(sizeof(struct in6_pktinfo)) /* the larger of both families */
 
 struct udp_received {
     uint8_t *data; /* in the receive ring, until the next udp_receive */
@@ -20,12 +21,14 @@ struct udp_received {
     uint16_t segment; /* size of each datagram in the run, the last may be shorter; 0 = one datagram */
     bool truncated;
     struct address from;
+    struct local_address to;
 };
 
 struct udp {
     int fd;
     int family;
     bool gso;
+    bool pktinfo;            /* bound to every address: answer from the one that was asked (RFC 3542 §6.1) */
     uint32_t overflow;       /* SO_RXQ_OVFL: datagrams the kernel dropped because the receive buffer was full */
     uint64_t receive_calls, send_calls;
     uint8_t *buffers;        /* RX_BATCH * RX_BUFFER, allocated by udp_open */
@@ -47,6 +50,8 @@ void udp_close(struct udp *u);
 /* Fills up to RX_BATCH entries; `block` waits for the first one up to the socket's SO_RCVTIMEO. */
 int udp_receive(struct udp *u, struct udp_received *out, bool block);
 void udp_sockaddr(const struct udp *u, const struct address *a, struct sockaddr_any *out);
+/* Writes a control message that makes `from` the source address; returns its space, 0 when `from` is unknown. */
+size_t udp_pktinfo(const struct udp *u, const struct local_address *from, struct cmsghdr *c);
 void udp_address(const struct sockaddr_any *s, struct address *out);
 
 #endif

@@ -43,7 +43,7 @@ static inline struct leg *leg_of(struct pump *p, uint32_t handle)
 /* Registers an SSRC; NONE when the leg or the pump holds its maximum. */
 uint32_t stream_add(struct pump *p, uint32_t leg, uint8_t section, uint32_t ssrc, bool rtx);
 void slow_push(struct pump *p, enum slow_ring ring, uint8_t kind, uint32_t leg, const struct address *from,
-               const uint8_t *data, uint32_t len);
+               const struct local_address *to, const uint8_t *data, uint32_t len);
 
 /* Sends one clear packet of the route's source: the tail of a packet's walk and of a retransmission. */
 void route_send(struct pump *p, struct route *r, const uint8_t *packet, uint32_t len, const struct rtp_view *v,

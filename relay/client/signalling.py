@@ -428,6 +428,7 @@ def _cause(fault: BaseException) -> str:
     if isinstance(fault, TimeoutError):
         return "no answer in time"
     if isinstance(fault, aiohttp.ClientConnectorError):
-        # asyncio puts a text of its own where the system's would be.
-        return os.strerror(fault.os_error.errno) if fault.os_error.errno else str(fault.os_error)
+        # asyncio puts a text of its own where the system's would be; name resolution has negative numbers.
+        number = fault.os_error.errno or 0
+        return os.strerror(number) if number > 0 else fault.os_error.strerror or str(fault.os_error)
     return str(fault) or type(fault).__name__

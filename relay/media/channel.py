@@ -72,7 +72,9 @@ class Channel(asyncio.Protocol, Generic[In]):
             self._transport.abort()
 
     async def wait_closed(self) -> None:
-        """Returns once the socket is closed, which a closing channel is a moment later; at once if it never was."""
+        """Returns once the socket is closed, which a closing channel is a moment later; at once if it never
+        was.
+        """
         if self._opened:
             await self._over.wait()
 

@@ -64,22 +64,23 @@ class Leg:
         self._pump = pump
         self._on_state = on_state
         self._path: Address | None = None
+        self._from = ""  # the address of ours the path begins at
         self._sessions: list[Session] = []
         self._ice = IceLite(local, plan.remote, now, consent_s=consent_s)
         self._dtls = Dtls(certificate, client=plan.dtls_client, fingerprints=plan.fingerprints, now=now)
         self._dtls_started = False
         self.handle = _install(pump, plan, cname, local_ssrc)
 
-    def stun(self, datagram: bytes, source: Address, now: float) -> None:
-        """A STUN datagram that names this leg's user fragment."""
-        self._ice_outputs(self._ice.receive(datagram, source, now), now)
+    def stun(self, datagram: bytes, source: Address, local: str, now: float) -> None:
+        """A STUN datagram that names this leg's user fragment; `local` is the address of ours it came to."""
+        self._ice_outputs(self._ice.receive(datagram, source, now), now, local)
 
-    def dtls(self, datagram: bytes, source: Address, now: float) -> None:
+    def dtls(self, datagram: bytes, source: Address, local: str, now: float) -> None:
         """A DTLS datagram from an address that ICE validated for this leg."""
         if self.phase == "over":
             return
         if self._path is None:
-            self._path = source
+            self._path, self._from = source, local
         if self.phase == "checking":
             self.phase = "handshaking"
         self._dtls_outputs(self._dtls.receive(datagram, now))
@@ -98,7 +99,7 @@ class Leg:
         if self.phase == "over":
             return
         self._ice_outputs(self._ice.timeout(now), now)
-        if self.phase == "handshaking" or (self._dtls_started and self.phase != "over"):
+        if self.phase in ("checking", "handshaking"):
             self._dtls_outputs(self._dtls.timeout(now))
 
     def restart(self, local: Credentials, remote: Credentials, now: float) -> None:
@@ -125,25 +126,25 @@ class Leg:
         self._leave(bye=False)
         self._on_state(self, state, reason)
 
-    def _send(self, data: bytes, to: Address) -> None:
+    def _send(self, data: bytes, to: Address, local: str) -> None:
         try:
-            self._pump.send(data, *to)
+            self._pump.send(data, *to, local)
         except OSError:
             pass  # unreachable or a full buffer: the sender's retransmission is the remedy
 
-    def _ice_outputs(self, outputs: Sequence[IceOutput], now: float) -> None:
+    def _ice_outputs(self, outputs: Sequence[IceOutput], now: float, local: str = "") -> None:
         for output in outputs:
             if self.phase == "over":
                 return
             match output:
                 case Transmit(data, to):
-                    self._send(data, to)
+                    self._send(data, to, local)
                 case Validated(address):
-                    self._pump.bind(self.handle, *address, selected=False)
+                    self._pump.bind(self.handle, *address, selected=False, local=local)
                 case Selected(address):
-                    if not self._pump.bind(self.handle, *address, selected=True):
+                    if not self._pump.bind(self.handle, *address, selected=True, local=local):
                         continue  # another leg holds the address; the peer will try its next pair
-                    self._path = address
+                    self._path, self._from = address, local
                     if self.plan.dtls_client and not self._dtls_started:
                         self._dtls_started = True
                         self.phase = "handshaking"
@@ -165,7 +166,7 @@ class Leg:
             match output:
                 case Send(data):
                     if self._path is not None:
-                        self._send(data, self._path)
+                        self._send(data, self._path, self._from)
                 case Keys(profile, rx, tx):
                     self.profile = profile
                     self._sessions = [Session(profile, rx, inbound=True), Session(profile, tx, inbound=False)]

@@ -9,6 +9,7 @@ for the node to act on.
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -155,7 +156,7 @@ class _Process:
         except Exception as error:
             if not isinstance(error, OSError):  # a bug, not the machine's state
                 log.exception("the worker cannot start")
-            reason = str(error)
+            reason = why_not(setup.config, self._index, error)
             self._channel.send(Response(START, Refused(503, INTERNAL, reason)))
             self._channel.close()
             return
@@ -191,6 +192,15 @@ class _Process:
             self._channel.send(Response(request.number, reply))
         except ValueError as error:
             self._channel.send(Response(request.number, Refused(500, INTERNAL, str(error))))
+
+
+def why_not(config: Config, index: int, error: Exception) -> str:
+    """Why a worker could not start, in words that name its port when that is the matter."""
+    if not isinstance(error, OSError) or not error.errno or error.errno < 0:
+        return str(error)
+    where = f"UDP port {config.media_port + index if config.media_port else 0} on {config.media_host}"
+    hint = "; choose another with --media-port" if error.errno == errno.EADDRINUSE else ""
+    return f"{where}: {os.strerror(error.errno).lower()}{hint}"
 
 
 async def _serve(service: Service, command: Command) -> Reply:

@@ -246,17 +246,17 @@ class Worker:
     def _drain(self) -> None:
         """Take what the pump left for Python: STUN by user fragment, DTLS by leg."""
         now = time.monotonic()
-        for is_dtls, handle, ip, port, data in self._pump.poll():
+        for is_dtls, handle, ip, port, local, data in self._pump.poll():
             source: Address = (ip, port)
             if is_dtls:
                 leg = self._by_handle.get(handle) if handle is not None else None
                 if leg is not None:
-                    leg.dtls(data, source, now)
+                    leg.dtls(data, source, local, now)
             else:
                 names = stun.username(data)
                 leg = self._by_ufrag.get(names[0]) if names is not None else None
                 if leg is not None:
-                    leg.stun(data, source, now)
+                    leg.stun(data, source, local, now)
             if leg is not None and leg.phase != "connected":
                 self._arm(leg)
 

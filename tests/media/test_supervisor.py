@@ -327,7 +327,7 @@ def test_a_worker_that_keeps_dying_is_given_more_time_each_time() -> None:
 def test_a_port_in_use_is_a_clear_refusal_to_start() -> None:
     async def main() -> None:
         supervisor = Supervisor(CONFIG, 2, command=command("broken"))
-        with pytest.raises(StartError, match=r"worker \d cannot start: .*Address already in use"):
+        with pytest.raises(StartError, match=r"worker \d cannot start: .*address already in use"):
             await supervisor.start()
         assert [worker.pid for worker in supervisor.state()] == [None, None]
 

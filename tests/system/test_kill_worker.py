@@ -6,11 +6,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import uvloop
 from peers import client, close, traffic
+from running import Node
 
 CALLS = 20
 LIMIT_S = 100.0
@@ -26,7 +26,7 @@ async def until(condition: Callable[[], object], limit_s: float = 10.0) -> float
 
 
 @pytest.mark.timeout(120)
-def test_a_killed_worker_costs_only_its_own_calls(start_node: Callable[..., Any]) -> None:
+def test_a_killed_worker_costs_only_its_own_calls(start_node: Callable[..., Node]) -> None:
     node = start_node("--workers", "2")
 
     async def main() -> None:

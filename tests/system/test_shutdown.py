@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 from peers import client, close, traffic
+from running import Node
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -17,7 +18,7 @@ def run(main: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("workers", ["0", "1", "2"])
-def test_an_empty_node_ends_at_once(start_node: Callable[..., Any], workers: str) -> None:
+def test_an_empty_node_ends_at_once(start_node: Callable[..., Node], workers: str) -> None:
     node = start_node("--workers", workers)
     assert node.get("/healthz")[0] == node.get("/readyz")[0] == 200
     children = node.children()
@@ -29,7 +30,7 @@ def test_an_empty_node_ends_at_once(start_node: Callable[..., Any], workers: str
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_drain_takes_no_new_calls_and_ends_with_the_last_one(start_node: Callable[..., Any], workers: str) -> None:
+def test_a_drain_takes_no_new_calls_and_ends_with_the_last_one(start_node: Callable[..., Node], workers: str) -> None:
     node = start_node("--workers", workers)
 
     async def main() -> None:
@@ -54,7 +55,7 @@ def test_a_drain_takes_no_new_calls_and_ends_with_the_last_one(start_node: Calla
     run(main)
 
 
-def test_a_drain_has_a_limit(start_node: Callable[..., Any]) -> None:
+def test_a_drain_has_a_limit(start_node: Callable[..., Node]) -> None:
     node = start_node("--workers", "1", "--drain", "0.5")
 
     async def main() -> None:
@@ -69,7 +70,7 @@ def test_a_drain_has_a_limit(start_node: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_calls_and_tells_the_parties(
-    start_node: Callable[..., Any], number: signal.Signals
+    start_node: Callable[..., Node], number: signal.Signals
 ) -> None:
     node = start_node("--workers", "2")
 
@@ -92,7 +93,7 @@ def test_a_second_signal_ends_the_calls_and_tells_the_parties(
     run(main)
 
 
-def test_workers_do_not_outlive_a_killed_node(start_node: Callable[..., Any]) -> None:
+def test_workers_do_not_outlive_a_killed_node(start_node: Callable[..., Node]) -> None:
     node = start_node("--workers", "2")
     children = node.children()
     assert node.end(signal.SIGKILL) == -signal.SIGKILL
@@ -110,7 +111,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def test_a_stopped_node_keeps_media_flowing(start_node: Callable[..., Any]) -> None:
+def test_a_stopped_node_keeps_media_flowing(start_node: Callable[..., Node]) -> None:
     """The control plane may hang; packets do not pass through it. Its workers are not blamed afterwards."""
     node = start_node("--workers", "1")
 

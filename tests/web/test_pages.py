@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, ViewportSize, expect
 
 from .scripted_node import ScriptedNode, browser_before, refused
 
 pytestmark = pytest.mark.browser
 
-PHONE = {"width": 360, "height": 780}
-SCREEN = {"width": 1024, "height": 600}
+PHONE: ViewportSize = {"width": 360, "height": 780}
+SCREEN: ViewportSize = {"width": 1024, "height": 600}
 
 
 @asynccontextmanager

@@ -193,6 +193,7 @@ export class Leg {
       this.#answer = restarted(this.#answer, text);
       await connection.setRemoteDescription({ type: 'answer', sdp: this.#answer });
       await connected(connection);
+      if (!this.#closed && connection === this.#connection) this.hooks.onState('connected');
     } catch {
       if (!this.#closed && connection === this.#connection) this.hooks.onState('failed');
     } finally {
