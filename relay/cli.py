@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from relay.config import Config
     from relay.node import Node
 
+CALL = " --call alice"
+
 FAILED = 1
 USAGE = 2
 
@@ -147,10 +149,11 @@ def _banner(config: "Config", node: "Node") -> None:
     lines = [f"relay {relay.__version__}: {workers}, media on UDP {udp}", ""]
     if config.demo:
         option = "" if url == "http://127.0.0.1:8080/" else f" --url {url.rstrip('/')}"
+        device = f"{_program()} device --sn SN-1{option}"
         lines += [
             f"  Open      {url}",
-            f"  Device    {_program()} device --sn SN-1{option}               answers calls",
-            f"            {_program()} device --sn SN-1{option} --call alice  makes one",
+            f"  Device    {device:{len(device) + len(CALL)}}  answers calls",
+            f"            {device}{CALL}  makes one",
             "",
             "Demo mode: whoever reaches this address gets a token. Ctrl-C stops.",
         ]

@@ -96,17 +96,27 @@ def _ports(config: Config) -> Iterator[Finding]:
     ]
     for kind, host, port, subject, option in wanted:
         name = f"{'TCP' if kind == socket.SOCK_STREAM else 'UDP'} {port}"
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
-            if kind == socket.SOCK_STREAM:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                advice = f"choose another with {option}; a node that runs already is found with: ss -lntup"
-                yield Finding("fail", subject, f"{name}: {reason}", advice)
-            else:
-                yield Finding("ok", subject, f"{name} is free")
+        try:
+            _try_to_bind(kind, host, port)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            advice = f"choose another with {option}; a node that runs already is found with: ss -lntup"
+            yield Finding("fail", subject, f"{name}: {reason}", advice)
+        else:
+            yield Finding("ok", subject, f"{name} is free")
+
+
+def _try_to_bind(kind: socket.SocketKind, host: str, port: int) -> None:
+    """Bind as the node will; `::` means both families, or IPv4 alone where there is no IPv6."""
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if host == "::":
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        probe.bind((host, port))
 
 
 def _announced(config: Config) -> Finding:

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 /* How long the pump's receive waits: a tick while there is somebody to report to, longer when idle. */
-static void set_wait(struct pump *p)
+void receive_wait(struct pump *p)
 {
     struct timeval wait = {0, p->leg_count ? TICK_US : 200000};
     if (p->udp.fd >= 0)
@@ -36,7 +36,7 @@ uint32_t pump_leg_add(struct pump *p, uint32_t local_ssrc, const char *cname, ui
     if (i >= p->leg_high)
         p->leg_high = i + 1;
     if (p->leg_count++ == 0)
-        set_wait(p);
+        receive_wait(p);
     return leg_handle(p, leg);
 }
 
@@ -242,7 +242,7 @@ bool pump_leg_remove(struct pump *p, uint32_t handle)
     if (p->tick_leg >= p->leg_high)
         p->tick_leg = 0;
     if (--p->leg_count == 0)
-        set_wait(p);
+        receive_wait(p);
     return true;
 }
 

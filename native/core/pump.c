@@ -432,6 +432,7 @@ static void *pump_thread(void *argument)
 bool pump_thread_start(struct pump *p)
 {
     p->stopping = false;
+    receive_wait(p);
     p->threaded = pthread_create(&p->thread, NULL, pump_thread, p) == 0;
     return p->threaded;
 }

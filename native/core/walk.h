@@ -40,6 +40,8 @@ static inline struct leg *leg_of(struct pump *p, uint32_t handle)
     return &p->legs[i];
 }
 
+/* Sets how long a blocking receive waits, by whether there are legs. */
+void receive_wait(struct pump *p);
 /* Registers an SSRC; NONE when the leg or the pump holds its maximum. */
 uint32_t stream_add(struct pump *p, uint32_t leg, uint8_t section, uint32_t ssrc, bool rtx);
 void slow_push(struct pump *p, enum slow_ring ring, uint8_t kind, uint32_t leg, const struct address *from,

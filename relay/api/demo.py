@@ -54,7 +54,9 @@ TYPES = {  # not left to the machine's own table: a module script with another t
 
 
 class TokenRequest(msgspec.Struct, frozen=True):
-    kind: Literal["user", "device"]
+    """`id` is the openid, the SN, or for a publisher or player the name of the WHIP room."""
+
+    kind: Literal["user", "device", "publisher", "player"]
     id: Id
     name: Name = ""
 
@@ -80,6 +82,9 @@ class Demo:
         if not (SN if body.kind == "device" else OPENID).fullmatch(body.id):
             code = Code.BAD_DEVICE_ID if body.kind == "device" else Code.OPENID_INVALID
             raise ApiError(400, code)
+        if body.kind in ("publisher", "player"):
+            claims = {"room": body.id, "role": body.kind}
+            return web.json_response({"token": self._tokens.mint("leg", body.kind, self._config.demo_token_s, **claims)})
         identity = {"sn": body.id} if body.kind == "device" else {"openid": body.id}
         token = self._tokens.mint(body.kind, body.id, self._config.demo_token_s, **identity)
         return web.json_response({"token": token})

@@ -22,6 +22,7 @@ Frame = AudioFrame | VideoFrame
 OnFrame = Callable[[Frame, float], None]  # a decoded frame and its arrival on the event loop's clock, in seconds
 Exchange = Callable[[str], Awaitable[str]]  # posts an SDP offer, returns the answer
 
+FROZEN_S = 0.5  # without a new picture this long, a key frame is asked for
 CONNECT_S = 15.0  # ICE and DTLS; the relay gives a party 20 s to join
 VIDEO_CODECS = ("VP8", "H264")
 AUDIO_CODECS = ("opus", "PCMU", "PCMA", "G722")
@@ -152,6 +153,20 @@ class Leg:
         await asyncio.gather(*self._readers, return_exceptions=True)
         self._readers.clear()
 
+    async def _thaw(self) -> None:
+        """Ask for a key frame while no picture comes: aiortc itself never does when its decoder waits for one,
+        as it must after packets that came before it was ready.
+        """
+        seen = -1
+        while not self.lost.is_set():
+            frames, seen = seen, self._stats.video_frames
+            if frames == seen:
+                for receiver in self._peer.getReceivers():
+                    if receiver.track is not None and receiver.track.kind == "video":
+                        for ssrc in _remote_ssrcs(receiver):
+                            await receiver._send_rtcp_pli(ssrc)
+            await asyncio.sleep(FROZEN_S)
+
     def _on_state(self) -> None:
         if self._closing:
             return
@@ -218,6 +233,10 @@ def _incoming(receiver: Any) -> list[Any]:
     """
     streams = getattr(receiver, "_RTCRtpReceiver__remote_streams", {})
     return [stream for stream in streams.values() if stream.max_seq is not None]
+
+
+def _remote_ssrcs(receiver: Any) -> list[int]:
+    return list(getattr(receiver, "_RTCRtpReceiver__remote_streams", {}))
 
 
 def _age(frame: VideoFrame) -> float | None:

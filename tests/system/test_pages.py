@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from running import Node
@@ -132,6 +134,7 @@ def test_a_page_and_the_device_client_talk(
         user.click("#call-video")
         wait_phase(user, "talking")
         assert_media_grows(user)
+        user.wait_for_function("() => window.relayDemo.state().keepTime >= 4", timeout=WAIT_MS)
         user.click("#hangup")
         output, _ = device.communicate(timeout=20)
         assert device.returncode == 0, output
@@ -141,17 +144,13 @@ def test_a_page_and_the_device_client_talk(
         device.wait()
         if device.stdout is not None:
             device.stdout.close()
-    import av
-
     with av.open(str(saved)) as container:
         frames = sum(1 for _ in container.decode(video=0))
-    assert frames > 10, "the device decoded the browser's pictures"
+    assert frames > 10, output
 
 
 def wait_online(node: Node, sn: str, device: "subprocess.Popen[str]") -> None:
     """Until the device's event socket is open, as the node's own metric tells."""
-    import time
-
     limit = time.monotonic() + 20
     while node.metrics().get("relay_event_sockets", 0) < 2:
         assert device.poll() is None, "the device client ended"
