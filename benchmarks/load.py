@@ -20,6 +20,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +45,13 @@ PACING_US: Final = 2_000.0  # a generator later than this (p99) has not offered 
 BUSY_PCT: Final = 98.0
 WARM_UP_S: Final = 1.0
 OUT: Final = Path(__file__).resolve().parent / "out"
+
+
+LIMITS: Final = {
+    "loss": "the next higher rate lost packets",
+    "generator": "higher rates could not be judged; the generator was disturbed, or this is its own limit",
+    "search": "no rate lost packets; the limit lies higher (--steps, --max-pps)",
+}
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,7 @@ class Load:
         self.rss_before_kb = 0
         self.rss_connected_kb = 0
         self.rss_after_kb = 0
+        self.limit = ""  # what ended the search
         self._generator: Generator | None = None
 
     @property
@@ -199,8 +208,13 @@ class Load:
             search.verdict(rate, None if step.void else carried)
             if carried and (best is None or step.delivered_pps > best.delivered_pps):
                 best = step
-        if search.unknown:
-            say("the last rates could not be judged: the generator was disturbed, or this is its own limit")
+        if search.lossy_pps < float("inf"):
+            self.limit = "loss"
+        elif search.unknown:
+            self.limit = "generator"
+        else:
+            self.limit = "search"
+        say(f"the search ended: {LIMITS[self.limit]}")
         if best is None:
             raise HandshakeError("no rate was carried without loss")
         return best
@@ -233,7 +247,7 @@ class Load:
         seconds = max(2.0, self.options.seconds)
         before = usage(self.worker) if self.worker is not None else None
         stolen, began = stolen_s(), time.monotonic()
-        media = asyncio.create_task(asyncio.to_thread(self.generator.run, seconds, pps / self.natural_pps))
+        media = asyncio.create_task(asyncio.to_thread(self._run_ahead, seconds, pps / self.natural_pps))
         times, failures = await _set_up(self.signalling, rate, seconds)
         report = await media
         after = usage(self.worker) if self.worker is not None else None
@@ -263,6 +277,12 @@ class Load:
             return None
         return round((rss_kb - self.rss_before_kb) / max(1, len(self.legs) - len(self.groups[0])), 1)
 
+    def _run_ahead(self, seconds: float, scale: float) -> Report:
+        """Run in a thread of its own, before this process's handshakes, which share its CPU."""
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -20)
+        return self.generator.run(seconds, scale)
+
     def result(self, best: Step, relayed: list[Step], bare: list[Step]) -> dict[str, Any]:
         """What goes into load.json."""
         return {
@@ -281,6 +301,7 @@ class Load:
             "settings": {
                 **{name: value for name, value in vars(self.options).items() if name not in ("secret", "out")},
                 "natural_pps_per_leg": traffic.NATURAL_PPS,
+                "limit": self.limit,
                 "latency_at_pps": round(relayed[0].offered_pps) if relayed else None,
             },
         }
@@ -558,8 +579,8 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     add("--fan-out", type=int, default=0, help="players per publisher (default 0: calls of two legs)")
     add("--profile", choices=("gcm", "cm"), default="gcm", help="AEAD_AES_128_GCM or AES128_CM_SHA1_80")
     add("--seconds", type=float, default=6.0, help="length of one run (default 6)")
-    add("--steps", type=int, default=12, help="rates tried at most (default 12)")
-    add("--max-pps", type=float, default=300_000.0, help="the search stops here (default 300000)")
+    add("--steps", type=int, default=14, help="rates tried at most (default 14)")
+    add("--max-pps", type=float, default=500_000.0, help="the search stops here (default 500000)")
     add("--alternations", type=int, default=3, help="latency runs of relay and forwarder each (default 3)")
     add("--setups-per-second", type=float, default=20.0, help="legs a second in the set-up storm; 0 leaves it out")
     add("--sample", type=int, default=8, help="unprotect and time one packet in so many (default 8)")

@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from native.core cimport (
-    DROP_COUNT, NONE, SLOW_BYTES, SLOW_ITEMS, address, drop_names, drop_texts, egress_flush, leg_row, local_address, payload_spec,
+    DROP_COUNT, NONE, SLOW_ITEMS, address, drop_names, drop_texts, egress_flush, leg_row, local_address, payload_spec,
     pump, pump_clock_us, pump_counters, pump_counters_read, pump_free, pump_inject, pump_leg_add, pump_leg_bind,
     pump_leg_bye, pump_leg_ids, pump_leg_keys, pump_leg_payload, pump_leg_remove, pump_leg_rows, pump_leg_section,
     pump_leg_ssrc, pump_leg_unbind, pump_lock, pump_new, pump_options, pump_poll, pump_route_add, pump_route_rows,

@@ -82,9 +82,9 @@ class Demo:
         if not (SN if body.kind == "device" else OPENID).fullmatch(body.id):
             code = Code.BAD_DEVICE_ID if body.kind == "device" else Code.OPENID_INVALID
             raise ApiError(400, code)
-        if body.kind in ("publisher", "player"):
-            claims = {"room": body.id, "role": body.kind}
-            return web.json_response({"token": self._tokens.mint("leg", body.kind, self._config.demo_token_s, **claims)})
+        if body.kind == "publisher" or body.kind == "player":
+            token = self._tokens.mint("leg", body.kind, self._config.demo_token_s, room=body.id, role=body.kind)
+            return web.json_response({"token": token})
         identity = {"sn": body.id} if body.kind == "device" else {"openid": body.id}
         token = self._tokens.mint(body.kind, body.id, self._config.demo_token_s, **identity)
         return web.json_response({"token": token})

@@ -155,9 +155,7 @@ class Leg:
                     if self.phase == "connected":
                         self._end("lost", "consent expired")
                     else:
-                        self._end(
-                            "failed", "no connectivity check" if self._path is None else "handshake timeout"
-                        )
+                        self._end("failed", "no connectivity check" if self._path is None else "handshake timeout")
 
     def _dtls_outputs(self, outputs: Sequence[DtlsOutput]) -> None:
         for output in outputs:

@@ -57,6 +57,9 @@ HEARTBEAT_S = 1.0
 LAG_SAMPLES = 4
 """A heartbeat reports the worst of so many measurements: a stall shorter than a second is seen too."""
 
+HANDSHAKE_NICE = 5
+"""Niceness of a worker's event loop: on a shared core a handshake never delays a packet for long."""
+
 STOP_S = 1.2
 """Good-byes may take so long; the node kills a little later."""
 
@@ -160,6 +163,9 @@ class _Process:
             self._channel.send(Response(START, Refused(503, INTERNAL, reason)))
             self._channel.close()
             return
+        if setup.config.pump == "thread":
+            # The pump's thread keeps its priority; handshakes and offers on this one step back behind media.
+            os.setpriority(os.PRIO_PROCESS, 0, HANDSHAKE_NICE)
         self._service = service
         service.subscribe(self._channel.send)
         self._channel.send(Ready(service.port))

@@ -145,9 +145,7 @@ class Worker:
         except MemoryError as error:
             raise MediaError(503, 2000, str(error)) from None
         except (KeyError, OverflowError):
-            raise MediaError(
-                400, 1004, "the SDP offer has more sections or sources than a leg may have"
-            ) from None
+            raise MediaError(400, 1004, "the SDP offer has more sections or sources than a leg may have") from None
         self._rooms[room] = place
         place.legs[leg] = self._legs[leg] = self._by_handle[made.handle] = made
         self._by_ufrag[local.credentials.ufrag] = made
@@ -216,16 +214,14 @@ class Worker:
                     **_plain(rows[handle], skip="leg"),
                     "streams": [_plain(s, skip="leg") for s in streams if int(s["leg"]) == handle],
                     "sections": [
-                        {"mid": s.mid, "kind": s.kind, "codecs": [c.name for c in s.codecs]}
-                        for s in leg.plan.sections
+                        {"mid": s.mid, "kind": s.kind, "codecs": [c.name for c in s.codecs]} for s in leg.plan.sections
                     ],
                 }
             )
         for row in self._pump.routes():
             if int(row["source"]) in legs and int(row["sink"]) in legs:
-                values = _plain(row)
-                values["source"], values["sink"] = legs[values["source"]].name, legs[values["sink"]].name
-                out["routes"].append(values)
+                ends = {"source": legs[int(row["source"])].name, "sink": legs[int(row["sink"])].name}
+                out["routes"].append({**_plain(row), **ends})
         return out
 
     async def counters(self) -> dict[str, Any]:
@@ -318,10 +314,7 @@ class Worker:
                 if sink is source:
                     continue
                 for number, section in enumerate(source.plan.sections):
-                    if (
-                        not (section.accepted and section.receives)
-                        or (source.name, number, sink.name) in place.taken
-                    ):
+                    if not (section.accepted and section.receives) or (source.name, number, sink.name) in place.taken:
                         continue
                     for at, target in enumerate(sink.plan.sections):
                         if not (target.accepted and target.sends and target.kind == section.kind):

@@ -128,9 +128,7 @@ def test_reports_are_the_relays_own_on_each_hop(pump: Pump, peers: tuple[Peer, P
     deliver(pump, a, b)
     got = b.rtp()
     reports = [p for kind, _, p in a.rtcp() if kind in (200, 201)]
-    ssrc, fraction, highest, _, lsr, dlsr = [
-        struct.unpack_from("!IIIIII", r, 8) for r in reports if len(r) >= 32
-    ][-1]
+    ssrc, fraction, highest, _, lsr, dlsr = [struct.unpack_from("!IIIIII", r, 8) for r in reports if len(r) >= 32][-1]
     assert ssrc == 9
     assert 15 <= fraction >> 24 <= 35, "10 % lost, in 1/256"
     assert 10 <= fraction & 0xFFFFFF <= 20

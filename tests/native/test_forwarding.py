@@ -54,8 +54,7 @@ def test_extension_ids_become_the_sinks(pump: Pump, peers: tuple[Peer, Peer], no
 def test_one_stream_feeds_many_sinks(pump: Pump, now: int) -> None:
     source = Peer(pump, 5000)
     sinks = [
-        Peer(pump, 6000 + 10 * i, out_ssrc=(3000 + 10 * i, 3001 + 10 * i), rtx_ssrc=3002 + 10 * i)
-        for i in range(40)
+        Peer(pump, 6000 + 10 * i, out_ssrc=(3000 + 10 * i, 3001 + 10 * i), rtx_ssrc=3002 + 10 * i) for i in range(40)
     ]
     for peer in (source, *sinks):
         peer.connect()
@@ -68,9 +67,7 @@ def test_one_stream_feeds_many_sinks(pump: Pump, now: int) -> None:
         peer.close()
 
 
-def test_order_is_kept_as_received_and_duplicates_end_here(
-    pump: Pump, peers: tuple[Peer, Peer], now: int
-) -> None:
+def test_order_is_kept_as_received_and_duplicates_end_here(pump: Pump, peers: tuple[Peer, Peer], now: int) -> None:
     a, b = peers
     route(pump, a, b)
     order = list(range(200))
@@ -109,9 +106,7 @@ def test_a_restarted_source_continues_seamlessly(pump: Pump, peers: tuple[Peer, 
     a, b = peers
     route(pump, a, b)
     a.send(*(rtp(100 + i, ssrc=9, timestamp=i * 3000) for i in range(10)), now_us=now)
-    a.send(
-        *(rtp(30000 + i, ssrc=9, timestamp=900000000 + i * 3000) for i in range(10)), now_us=now + 100 * MS
-    )
+    a.send(*(rtp(30000 + i, ssrc=9, timestamp=900000000 + i * 3000) for i in range(10)), now_us=now + 100 * MS)
     deliver(pump, a, b)
     got = b.rtp()
     assert len(got) == 19, "the first packet after a jump waits for a second one"
@@ -120,9 +115,7 @@ def test_a_restarted_source_continues_seamlessly(pump: Pump, peers: tuple[Peer, 
     assert drops(pump) == {"restarting": 1}
 
 
-def test_a_new_ssrc_takes_over_when_the_old_one_falls_silent(
-    pump: Pump, peers: tuple[Peer, Peer], now: int
-) -> None:
+def test_a_new_ssrc_takes_over_when_the_old_one_falls_silent(pump: Pump, peers: tuple[Peer, Peer], now: int) -> None:
     a, b = peers
     route(pump, a, b)
     a.send(rtp(10, b"old", ssrc=1), rtp(5000, b"other", ssrc=2), now_us=now)
@@ -146,9 +139,7 @@ def test_an_unmapped_payload_type_leaves_no_hole(pump: Pump, peers: tuple[Peer, 
     assert drops(pump) == {"no_payload": 4}
 
 
-def test_rtx_repairs_a_hole_and_a_probe_repairs_nothing(
-    pump: Pump, peers: tuple[Peer, Peer], now: int
-) -> None:
+def test_rtx_repairs_a_hole_and_a_probe_repairs_nothing(pump: Pump, peers: tuple[Peer, Peer], now: int) -> None:
     a, b = peers
     pump.add_ssrc(a.leg, 1, 9, 10)
     route(pump, a, b)
@@ -220,9 +211,7 @@ def test_streams_of_a_leg_are_bounded(pump: Pump, peers: tuple[Peer, Peer], now:
 def test_addresses_of_a_leg_are_bounded_and_nobody_elses(pump: Pump, peers: tuple[Peer, Peer]) -> None:
     a, b = peers
     assert not pump.bind(b.leg, "192.0.2.1", a.port, selected=True)
-    assert [pump.bind(a.leg, "2001:db8::1", 1000 + i, selected=False) for i in range(9)] == [True] * 7 + [
-        False
-    ] * 2
+    assert [pump.bind(a.leg, "2001:db8::1", 1000 + i, selected=False) for i in range(9)] == [True] * 7 + [False] * 2
     assert pump.unbind(a.leg, "2001:db8::1", 1003)
     assert pump.bind(b.leg, "2001:db8::1", 1003, selected=False)
 
