@@ -17,6 +17,7 @@ import gc
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -155,15 +156,26 @@ class Load:
 
     def run(self, generator: Generator, pid: int | None, what: str, pps: float, seconds: float) -> Step:
         """One run, judged and remembered."""
+        self._consent()
         quiet()
+        self._consent()
         before = usage(pid) if pid is not None else None
         stolen, began = stolen_s(), time.monotonic()
         report = generator.run(seconds, pps / self.natural_pps, seed=len(self.steps) + 1)
         after = usage(pid) if pid is not None else None
         stolen_pct = 100 * (stolen_s() - stolen) / (time.monotonic() - began) / (os.cpu_count() or 1)
         step = _step(what, pps, pps / self.copies, report, before, after, stolen_pct)
+        silent = self._hears(report).count(False) if generator is self.generator else 0
+        if silent:
+            raise HandshakeError(f"{silent} legs hear nothing any more: they lost their relay, or it lost them")
         self.steps.append(step)
         return step
+
+    def _consent(self) -> None:
+        """Keep the legs alive (RFC 7675) while the generator does not, as when the forwarder is measured."""
+        for leg in self.legs:
+            with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
+                leg.sock.send(leg.consents[0])
 
     def run_sound(self, generator: Generator, pid: int | None, what: str, pps: float) -> Step:
         """As `run`, again while the run is void. What comes back may still be void: the host decides."""
@@ -198,15 +210,17 @@ class Load:
         search = Search(max(START_PPS, self.natural_pps), self.options.steps, self.options.max_pps)
         best: Step | None = None
         for rate in search.rates():
+            verdict: bool | None = None
             for _ in range(RETRIES + 1):
                 step = self.run_sound(self.generator, self.worker, "search", rate)
-                if not step.void:
-                    say(_row(step))
-                carried = not step.void and step.loss_pct <= LOSS_PCT
-                if carried or step.void:
+                if step.void:
                     break
-            search.verdict(rate, None if step.void else carried)
-            if carried and (best is None or step.delivered_pps > best.delivered_pps):
+                say(_row(step))
+                verdict = step.loss_pct <= LOSS_PCT
+                if verdict:
+                    break
+            search.verdict(rate, verdict)
+            if verdict and (best is None or step.delivered_pps > best.delivered_pps):
                 best = step
         if search.lossy_pps < float("inf"):
             self.limit = "loss"
@@ -592,9 +606,9 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     add("--priority", action="store_true", help="run before everything else on the machine (nice -20, needs root)")
     add("--out", type=Path, default=OUT, help="directory of the report (default benchmarks/out)")
     options = parser.parse_args(arguments)
-    if not 0.2 <= options.seconds <= 25:
-        # Legs send no consent checks while the forwarder is measured; they expire after 30 s (RFC 7675).
-        parser.error("--seconds: 0.2 to 25")
+    if not 0.2 <= options.seconds <= 20:
+        # Legs send no consent checks while a forwarder run lasts; consent expires after 30 s (RFC 7675).
+        parser.error("--seconds: 0.2 to 20")
     if options.legs < 2 or options.fan_out < 0 or options.steps < 1 or options.sample < 1 or options.alternations < 1:
         parser.error("--legs at least 2; --steps, --sample, --alternations at least 1")
     return options
@@ -603,10 +617,17 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 def main() -> int:
     options = options_of(sys.argv[1:])
     os.sched_setaffinity(0, {options.cpu})
-    if options.priority:
-        first_in_line()
+    # A plain SIGTERM would leave the relay behind; as an exception it passes every `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        if options.priority:
+            first_in_line()
         result = asyncio.run(measure(options))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except PermissionError as error:
+        print(f"--priority needs root: {error}", file=sys.stderr)
+        return 1
     except (HandshakeError, aiohttp.ClientError) as error:
         print(f"load test failed: {error}", file=sys.stderr)
         return 1
