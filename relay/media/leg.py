@@ -133,7 +133,8 @@ class Leg:
             pass  # unreachable or a full buffer: the sender's retransmission is the remedy
 
     def _ice_outputs(self, outputs: Sequence[IceOutput], now: float, local: str = "") -> None:
-        for output in outputs:
+        # The answer goes last: a fast peer sends its ClientHello on it, and the pump must know the address by then.
+        for output in sorted(outputs, key=lambda output: isinstance(output, Transmit)):
             if self.phase == "over":
                 return
             match output:

@@ -114,7 +114,7 @@ def test_a_foreign_client_hello_never_wins_the_race() -> None:
     async def scene() -> None:
         worker = Worker(config(), 0)
         await worker.start()
-        strangers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(20)]
+        strangers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(100)]
         events: list[MediaEvent] = []
         worker.subscribe(events.append)
         legs = [Leg([ToneTrack()], video=False) for _ in range(10)]
