@@ -119,7 +119,8 @@ static void resend(struct pump *p, struct route *r, uint16_t wanted, uint64_t no
     route_send(p, r, packet, len, &v, out, true);
 }
 
-static void nacked(struct pump *p, struct leg *leg, const struct rtcp_packet *packet, uint64_t now)
+/* `asked` counts over the whole compound: misses cost time though they cost no budget. */
+static void nacked(struct pump *p, struct leg *leg, const struct rtcp_packet *packet, uint32_t *asked, uint64_t now)
 {
     struct section *sink = sink_section(leg, get32(packet->body + 8));
     if (!sink) {
@@ -129,7 +130,8 @@ static void nacked(struct pump *p, struct leg *leg, const struct rtcp_packet *pa
     if (sink->fed_by == NONE)
         return;
     struct route *r = &p->routes[sink->fed_by];
-    for (size_t at = 12; at + 4 <= packet->len && r->resend_budget > 0; at += 4) {
+    for (size_t at = 12; at + 4 <= packet->len && r->resend_budget > 0 && *asked < RESEND_SLOTS; at += 4) {
+        *asked += 1 + (uint32_t)__builtin_popcount(get16(packet->body + at + 2));
         uint16_t first = get16(packet->body + at), mask = get16(packet->body + at + 2);
         resend(p, r, first, now);
         for (unsigned bit = 0; bit < 16; ++bit)
@@ -196,10 +198,18 @@ void feedback_receive(struct pump *p, struct leg *leg, uint8_t *data, uint32_t l
         drop(p, leg, DROP_rtcp_malformed);
         return;
     }
+    uint32_t sender = get32(data + 4), asked = 0;
+    bool fresh;
+    if (!ssrc_admitted(leg, sender, &fresh)) {
+        drop(p, leg, DROP_stream_table_full);
+        return;
+    }
     if (srtp.unprotect_rtcp(leg->rx, data, &n) != SRTP_OK) {
         drop(p, leg, DROP_rtcp_bad_auth);
         return;
     }
+    if (fresh)
+        leg->ssrcs[leg->ssrc_count++] = sender;
     /* The whole compound must hold together before any of it counts. */
     while (rtcp_next(data, (size_t)n, &at, &packet, &ok))
         ;
@@ -224,7 +234,7 @@ void feedback_receive(struct pump *p, struct leg *leg, uint8_t *data, uint32_t l
                     p->streams[index].ended = true;
             }
         } else if (packet.type == RTCP_RTPFB && packet.count == RTPFB_NACK && packet.len >= 16) {
-            nacked(p, leg, &packet, now);
+            nacked(p, leg, &packet, &asked, now);
         } else if (packet.type == RTCP_PSFB && packet.count == PSFB_PLI && packet.len >= 12) {
             keyframe_asked(p, leg, get32(body + 8), now);
         } else if (packet.type == RTCP_PSFB && packet.count == PSFB_FIR) {
@@ -274,20 +284,23 @@ void feedback_report(struct pump *p, struct leg *leg, uint64_t now)
 {
     uint8_t compound[RTCP_MAX + 64];
     struct report_block blocks[31];
-    unsigned count = report_blocks(p, leg, blocks, now), first = 1;
+    unsigned count = report_blocks(p, leg, blocks, now), first = 1, done = 0;
     size_t len = 0;
     /* RFC 3550 §6.2: between a half and one and a half intervals, so that reports of many legs do not align. */
     leg->report_us = now + REPORT_US / 2 + pump_random(p) % REPORT_US;
     for (uint8_t i = 0; i < leg->section_count && len < RTCP_MAX - 200; ++i) {
         uint32_t index = leg->sections[i].fed_by;
-        if (index == NONE || !p->routes[index].packets)
+        if (index == NONE || !p->routes[index].packets || p->routes[index].stream == NONE)
             continue;
         struct route *r = &p->routes[index];
         unsigned here = first ? (count > 12 ? 12 : count) : 0;
         len += rtcp_write_sr(compound + len, r->out_ssrc, ntp_at(p, now), report_timestamp(p, r, now),
                              (uint32_t)r->packets, (uint32_t)r->bytes, blocks, here);
+        done = first ? here : done;
         first = 0;
     }
+    if (!first && count > done && len + 8 + 24u * (count - done) + 80 <= RTCP_MAX)
+        len += rtcp_write_rr(compound + len, leg->local_ssrc, blocks + done, count - done);
     if (first)
         len += rtcp_write_rr(compound, leg->local_ssrc, blocks, count);
     len += rtcp_write_cname(compound + len, leg->local_ssrc, leg->cname, leg->cname_len);

@@ -73,7 +73,7 @@ bool pump_leg_section(struct pump *p, uint32_t handle, const char *mid, uint8_t 
 bool pump_leg_payload(struct pump *p, uint32_t handle, const struct payload_spec *spec)
 {
     struct leg *leg = leg_of(p, handle);
-    if (!leg || spec->pt > 127 || spec->section >= leg->section_count || !spec->clock_hz)
+    if (!leg || spec->pt > 127 || (spec->apt > 127 && spec->apt != NO_PT) || spec->section >= leg->section_count || !spec->clock_hz)
         return false;
     /* A payload type that two sections share tells nothing about the section. */
     bool shared = leg->clock_hz[spec->pt] != 0;
@@ -202,7 +202,11 @@ static void route_remove(struct pump *p, uint32_t index)
     while (*link != index)
         link = &p->routes[*link].next_of_source;
     *link = r->next_of_source;
-    p->legs[r->sink].sections[r->sink_section].fed_by = NONE;
+    struct section *sink = &p->legs[r->sink].sections[r->sink_section];
+    sink->rewrite = r->rewrite;
+    sink->rtx_sequence = r->rtx_sequence;
+    sink->was_fed = true;
+    sink->fed_by = NONE;
     r->used = false;
     p->free_routes[p->free_route_count++] = index;
     --p->counters.routes;
@@ -288,7 +292,9 @@ bool pump_route_add(struct pump *p, uint32_t source_handle, uint8_t source_secti
     r->stream = NONE;
     r->out_ssrc = to->out_ssrc;
     r->rtx_ssrc = to->out_rtx_ssrc;
-    r->rtx_sequence = (uint16_t)(pump_random(p) & 0x7fff);
+    /* SRTP never sees a number twice: a section fed again continues where its last route ended. */
+    r->rewrite = to->rewrite;
+    r->rtx_sequence = to->was_fed ? to->rtx_sequence : (uint16_t)(pump_random(p) & 0x7fff);
     r->resend_budget = RESEND_BUDGET;
     memcpy(r->payload, payload, sizeof r->payload);
     memcpy(r->rtx_payload, rtx_payload, sizeof r->rtx_payload);
@@ -311,6 +317,9 @@ uint32_t pump_poll(struct pump *p, struct slow_item *out, uint32_t max)
         struct ring *ring = &p->rings[k];
         while (ring->head != ring->tail && n < max) {
             const struct slow_item *item = &ring->items[ring->head++ % SLOW_ITEMS];
+            struct leg *owner = leg_of(p, item->leg);
+            if (owner && owner->slow_waiting)
+                --owner->slow_waiting;
             memcpy(&out[n++], item, offsetof(struct slow_item, data) + item->len);
         }
     }

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define YIELD_PACKETS 2048u /* about 2 ms of sending */
 #define STUN_COOKIE 0x2112A442u
 #define STUN_BINDING_REQUEST 0x0001u
 
@@ -39,10 +40,13 @@ void slow_push(struct pump *p, enum slow_ring which, uint8_t kind, uint32_t leg,
         drop(p, NULL, DROP_oversize);
         return;
     }
-    if (ring->tail - ring->head == SLOW_ITEMS) {
-        drop(p, NULL, DROP_slow_full);
+    struct leg *owner = leg_of(p, leg);
+    if (ring->tail - ring->head == SLOW_ITEMS || (owner && owner->slow_waiting == MAX_LEG_SLOW)) {
+        drop(p, owner, DROP_slow_full);
         return;
     }
+    if (owner)
+        ++owner->slow_waiting;
     struct slow_item *item = &ring->items[ring->tail++ % SLOW_ITEMS];
     item->leg = leg;
     item->kind = kind;
@@ -60,10 +64,6 @@ void route_send(struct pump *p, struct route *r, const uint8_t *packet, uint32_t
                 uint64_t out_sequence, bool resend)
 {
     struct leg *sink = &p->legs[r->sink];
-    if (!sink->ready) {
-        drop(p, sink, DROP_no_path);
-        return;
-    }
     uint8_t *out = egress_slot(&p->egress);
     uint8_t rtx_pt = resend && r->rtx_ssrc ? r->rtx_payload[v->pt] : NO_PT;
     uint32_t ssrc = r->out_ssrc;
@@ -112,6 +112,11 @@ static void forward(struct pump *p, struct leg *leg, struct route *r, uint32_t s
                     uint32_t len, const struct rtp_view *v, uint64_t sequence, enum window_verdict verdict,
                     uint64_t now)
 {
+    if (!p->legs[r->sink].ready) {
+        r->stream = NONE; /* when the path is back the numbers go on from what was sent */
+        drop(p, &p->legs[r->sink], DROP_no_path);
+        return;
+    }
     if (r->stream != stream) {
         bool taken = r->stream != NONE && !p->streams[r->stream].ended && now - r->rewrite.last_us < SWITCH_US;
         if (taken || verdict == WINDOW_LATE) {
@@ -204,7 +209,8 @@ static void rtp(struct pump *p, uint32_t leg_index, uint8_t *packet, uint32_t le
         return;
     }
     uint32_t index = table_get(&p->by_ssrc, leg_index, v.ssrc, 0);
-    if (index == NONE && leg->stream_count == MAX_LEG_STREAMS) {
+    bool fresh;
+    if (!ssrc_admitted(leg, v.ssrc, &fresh) || (index == NONE && leg->stream_count == MAX_LEG_STREAMS)) {
         drop(p, leg, DROP_stream_table_full);
         return;
     }
@@ -215,6 +221,8 @@ static void rtp(struct pump *p, uint32_t leg_index, uint8_t *packet, uint32_t le
         return;
     }
     /* From here on the packet is the peer's. */
+    if (fresh)
+        leg->ssrcs[leg->ssrc_count++] = v.ssrc;
     len = (uint32_t)n;
     if (len < v.payload) {
         drop(p, leg, DROP_malformed);
@@ -274,10 +282,15 @@ static void rtp(struct pump *p, uint32_t leg_index, uint8_t *packet, uint32_t le
             drop(p, leg, DROP_rtx_orphan);
             return;
         }
+        /* A repair never moves the window: of something not missed yet, or long gone, it is a bandwidth probe. */
+        int64_t ahead = (int64_t)(window_extend(&s->window, original) - s->window.max);
+        if (ahead > 0 || ahead < -(int64_t)WINDOW_BITS + 1) {
+            drop(p, leg, DROP_rtx_orphan);
+            return;
+        }
         enum window_verdict verdict = window_update(&s->window, original, &sequence);
         if (verdict != WINDOW_LATE) {
-            /* A repair of something not missed yet is a bandwidth probe. */
-            drop(p, leg, verdict == WINDOW_DUPLICATE ? DROP_duplicate : DROP_rtx_orphan);
+            drop(p, leg, DROP_duplicate);
             return;
         }
         ++s->recovered;
@@ -374,7 +387,7 @@ void pump_tick(struct pump *p, uint64_t now)
         return;
     /* Every leg is looked at once a REPORT_US, a slice of them each tick. */
     uint32_t ticks = 1 + (uint32_t)((now - p->next_tick_us) / TICK_US);
-    uint32_t slice = (p->leg_high * ticks * TICK_US + REPORT_US - 1) / REPORT_US;
+    uint64_t slice = ((uint64_t)p->leg_high * ticks * TICK_US + REPORT_US - 1) / REPORT_US;
     p->next_tick_us = now + TICK_US;
     if (slice > p->leg_high)
         slice = p->leg_high;
@@ -394,7 +407,7 @@ uint32_t pump_step(struct pump *p, bool block)
     int n = udp_receive(&p->udp, p->received, block);
     uint32_t handled = 0;
     pump_lock(p);
-    uint64_t now = pump_clock_us();
+    uint64_t now = pump_clock_us(), sent = p->egress.packets;
     ++p->counters.wakeups;
     for (int i = 0; i < n; ++i) {
         struct udp_received *r = &p->received[i];
@@ -411,6 +424,14 @@ uint32_t pump_step(struct pump *p, bool block)
             ++handled;
             at += segment;
         } while (at < r->len);
+        /* A large batch times a large fan-out must not keep commands waiting: hand the mutex over in between. */
+        if (p->egress.packets + p->egress.used - sent >= YIELD_PACKETS && i + 1 < n) {
+            egress_flush(&p->egress);
+            pump_unlock(p);
+            pump_lock(p);
+            now = pump_clock_us();
+            sent = p->egress.packets;
+        }
     }
     if (p->egress.used)
         egress_flush(&p->egress);

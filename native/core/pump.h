@@ -22,7 +22,9 @@
 
 #define MAX_SECTIONS 16u        /* m-sections of a leg */
 #define MAX_LEG_STREAMS 32u     /* SSRCs of a leg: simulcast and RTX of every section fit */
-#define MAX_LEG_ADDRESSES 8u    /* as many candidate pairs as ICE keeps */
+#define MAX_LEG_ADDRESSES 9u    /* the eight that ICE keeps, and a new one before the oldest goes */
+#define MAX_LEG_SSRCS 64u       /* SSRCs libsrtp keeps a context for, RTCP senders included: it never forgets one */
+#define MAX_LEG_SLOW 16u        /* a leg's share of the ring towards Python */
 #define NONE UINT32_MAX
 #define NO_PT 255u
 
@@ -68,6 +70,9 @@ struct section {
     /* as a sink */
     uint32_t out_ssrc, out_rtx_ssrc; /* 0 = none */
     uint32_t fed_by;        /* route, NONE */
+    struct rewrite rewrite; /* of the last route: the numbers go on under the same SSRC and key */
+    uint16_t rtx_sequence;
+    bool was_fed;
 };
 
 struct leg {
@@ -75,6 +80,7 @@ struct leg {
     uint16_t generation;
     uint8_t section_count, stream_count, address_count;
     uint8_t mid_ext, rid_ext, rrid_ext;
+    uint8_t ssrc_count, slow_waiting;
     uint8_t cname_len;
     bool rsize;
     void *rx, *tx; /* SRTP sessions, owned by the caller of pump_leg_keys */
@@ -82,6 +88,7 @@ struct leg {
     struct address selected;
     struct address addresses[MAX_LEG_ADDRESSES];
     uint32_t streams[MAX_LEG_STREAMS];
+    uint32_t ssrcs[MAX_LEG_SSRCS]; /* that have authenticated, RTP or RTCP */
     struct section sections[MAX_SECTIONS];
     uint32_t clock_hz[128];
     uint8_t section_of[128]; /* NO_PT: the payload type is unknown or of several sections */

@@ -40,11 +40,11 @@ static inline void rewrite_join(struct rewrite *r, uint64_t in, uint32_t timesta
     r->started = true;
 }
 
-/* A packet that is not forwarded leaves no hole behind it. Only the newest may be taken out. */
+/* A packet that is not forwarded leaves no hole behind it, nor do packets lost just before it. */
 static inline void rewrite_skip(struct rewrite *r, uint64_t in)
 {
-    if (r->started && in + r->offset == r->last_sequence + 1) {
-        --r->offset;
+    if (r->started && r->last_sequence && in + r->offset > r->last_sequence) {
+        r->offset = r->last_sequence - in;
         r->valid_from = r->last_sequence + 1;
     }
 }

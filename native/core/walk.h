@@ -40,6 +40,18 @@ static inline struct leg *leg_of(struct pump *p, uint32_t handle)
     return &p->legs[i];
 }
 
+/* Whether libsrtp holds, or may be made to hold, a context for this SSRC: an authenticated peer could otherwise make
+ * its list, which is searched in order, as long as it likes. */
+static inline bool ssrc_admitted(const struct leg *leg, uint32_t ssrc, bool *fresh)
+{
+    *fresh = false;
+    for (uint8_t i = 0; i < leg->ssrc_count; ++i)
+        if (leg->ssrcs[i] == ssrc)
+            return true;
+    *fresh = true;
+    return leg->ssrc_count < MAX_LEG_SSRCS;
+}
+
 /* Sets how long a blocking receive waits, by whether there are legs. */
 void receive_wait(struct pump *p);
 /* Registers an SSRC; NONE when the leg or the pump holds its maximum. */

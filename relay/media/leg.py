@@ -69,11 +69,16 @@ class Leg:
         self._ice = IceLite(local, plan.remote, now, consent_s=consent_s)
         self._dtls = Dtls(certificate, client=plan.dtls_client, fingerprints=plan.fingerprints, now=now)
         self._dtls_started = False
+        # Addresses another leg held when they were validated, and whether they were nominated.
+        self._refused: dict[Address, bool] = {}
         self.handle = _install(pump, plan, cname, local_ssrc)
 
     def stun(self, datagram: bytes, source: Address, local: str, now: float) -> None:
         """A STUN datagram that names this leg's user fragment; `local` is the address of ours it came to."""
-        self._ice_outputs(self._ice.receive(datagram, source, now), now, local)
+        outputs = self._ice.receive(datagram, source, now)
+        if outputs and source in self._refused:  # an authenticated check: perhaps the address is free by now
+            outputs = [*outputs, Selected(source) if self._refused.pop(source) else Validated(source)]
+        self._ice_outputs(outputs, now, local)
 
     def dtls(self, datagram: bytes, source: Address, local: str, now: float) -> None:
         """A DTLS datagram from an address that ICE validated for this leg."""
@@ -141,16 +146,20 @@ class Leg:
                 case Transmit(data, to):
                     self._send(data, to, local)
                 case Validated(address):
-                    self._pump.bind(self.handle, *address, selected=False, local=local)
+                    if not self._pump.bind(self.handle, *address, selected=False, local=local):
+                        self._refused.setdefault(address, False)
                 case Selected(address):
                     if not self._pump.bind(self.handle, *address, selected=True, local=local):
-                        continue  # another leg holds the address; the peer will try its next pair
+                        self._refused[address] = True
+                        continue
+                    self._refused = {refused: False for refused in self._refused if refused != address}
                     self._path, self._from = address, local
                     if self.plan.dtls_client and not self._dtls_started:
                         self._dtls_started = True
                         self.phase = "handshaking"
                         self._dtls_outputs(self._dtls.start(now))
                 case Dropped(address):
+                    self._refused.pop(address, None)
                     self._pump.unbind(self.handle, *address)
                 case ConsentExpired():
                     if self.phase == "connected":

@@ -75,8 +75,8 @@ class Worker:
             self._socket.fileno(),
             self._socket.family,
             max_legs=config.max_legs_per_worker,
-            max_streams=config.max_legs_per_worker * 4,
-            max_routes=config.max_legs_per_worker * 4,
+            max_streams=config.max_legs_per_worker * 32,  # a leg's own bounds, so that none takes another's share;
+            max_routes=config.max_legs_per_worker * 16,  # memory is only touched as it is used
             history_ms=config.history_ms,
             video_history_bytes=config.history_bytes,
             seed=secrets.randbits(63),
@@ -166,6 +166,8 @@ class Worker:
         found.restart(local, remote, time.monotonic())
         found.plan.remote = remote
         self._by_ufrag[local.ufrag] = found
+        while len(found.ufrags) > 2:  # the agent accepts the newest two generations
+            self._by_ufrag.pop(found.ufrags.pop(0), None)
         lines = [f"a=ice-ufrag:{local.ufrag}", f"a=ice-pwd:{local.pwd}", "a=ice-lite"]
         lines += [
             f"a=candidate:{n} 1 udp {(126 << 24) | (65535 - n) << 8 | 255} {ip} {port} typ host"

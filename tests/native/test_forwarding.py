@@ -211,7 +211,7 @@ def test_streams_of_a_leg_are_bounded(pump: Pump, peers: tuple[Peer, Peer], now:
 def test_addresses_of_a_leg_are_bounded_and_nobody_elses(pump: Pump, peers: tuple[Peer, Peer]) -> None:
     a, b = peers
     assert not pump.bind(b.leg, "192.0.2.1", a.port, selected=True)
-    assert [pump.bind(a.leg, "2001:db8::1", 1000 + i, selected=False) for i in range(9)] == [True] * 7 + [False] * 2
+    assert [pump.bind(a.leg, "2001:db8::1", 1000 + i, selected=False) for i in range(10)] == [True] * 8 + [False] * 2
     assert pump.unbind(a.leg, "2001:db8::1", 1003)
     assert pump.bind(b.leg, "2001:db8::1", 1003, selected=False)
 
@@ -224,3 +224,66 @@ def test_a_stale_handle_is_refused(pump: Pump) -> None:
     with pytest.raises(KeyError):
         pump.remove_leg(leg)
     pump.remove_leg(again)
+
+
+def test_a_section_fed_again_goes_on_counting(pump: Pump, peers: tuple[Peer, Peer], now: int) -> None:
+    """The same SSRC and key: a number used twice would be a two-time pad, one behind would be refused by SRTP."""
+    a, b = peers
+    last = None
+    for life in range(8):
+        source = Peer(pump, 7000 + life * 10)
+        source.connect()
+        route(pump, source, b)
+        source.send(
+            *(rtp(i * life, bytes(9), ssrc=9, timestamp=i) for i in range(1, 300)), now_us=now + life * 1000 * MS
+        )
+        deliver(pump, a, b, source)
+        got = b.rtp()
+        assert got
+        for packet in got:
+            assert last is None or (packet.sequence - last) & 0xFFFF < 0x8000
+            last = packet.sequence
+        source.close()
+    assert "protect_failed" not in drops(pump)
+
+
+def test_a_repair_never_moves_the_window(pump: Pump, peers: tuple[Peer, Peer], now: int) -> None:
+    a, b = peers
+    pump.add_ssrc(a.leg, 1, 9, 10)
+    route(pump, a, b)
+    a.send(rtp(5000, b"first", ssrc=9), now_us=now)
+    probes = [5001, 3000, 3001, 3002, 40000]
+    a.send(*(rtp(i, struct.pack("!H", o) + b"probe", ssrc=10, pt=RTX_PT) for i, o in enumerate(probes)), now_us=now)
+    a.send(rtp(5001, b"second", ssrc=9), now_us=now)
+    deliver(pump, a, b)
+    assert [p.payload for p in b.rtp()] == [b"first", b"second"]
+    assert drops(pump) == {"rtx_orphan": 5}
+
+
+def test_ssrcs_an_authenticated_peer_can_make_srtp_remember_are_bounded(
+    pump: Pump, peers: tuple[Peer, Peer], now: int
+) -> None:
+    a, b = peers
+    route(pump, a, b)
+    a.send(rtp(1, ssrc=1), now_us=now)
+    a.send(*(rtp(1, ssrc=100 + i, pt=50) for i in range(500)), now_us=now)
+    for i in range(500):
+        a.send_rtcp(struct.pack("!BBHI", 0x80, 201, 1, 10_000 + i), now_us=now)
+    assert drops(pump)["no_section"] == 63
+    assert drops(pump)["stream_table_full"] == 437 + 500
+    a.send(rtp(2, b"still", ssrc=1), now_us=now)
+    deliver(pump, a, b)
+    assert b.rtp()[-1].payload == b"still"
+
+
+def test_one_leg_cannot_fill_the_ring_of_the_others(pump: Pump, peers: tuple[Peer, Peer], now: int) -> None:
+    a, b = peers
+    hello = bytes([22, 254, 253]) + bytes(40)
+    a.raw(*[hello] * 400, now_us=now)
+    b.raw(hello, now_us=now)
+    waiting = [leg for _, leg, *_ in pump.poll()]
+    assert waiting.count(a.leg) == 16
+    assert waiting.count(b.leg) == 1
+    assert drops(pump)["slow_full"] == 384
+    a.raw(hello, now_us=now)
+    assert len(pump.poll()) == 1, "what was taken makes room again"

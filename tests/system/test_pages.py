@@ -147,6 +147,9 @@ def test_a_page_and_the_device_client_talk(
     with av.open(str(saved)) as container:
         frames = sum(1 for _ in container.decode(video=0))
     assert frames > 10, output
+    with av.open(str(saved)) as container:
+        loudest = max(int(abs(frame.to_ndarray()).max() * 1000) for frame in container.decode(audio=0))
+    assert loudest > 10, "the browser's beeps reached the device"
 
 
 def wait_online(node: Node, sn: str, device: "subprocess.Popen[str]") -> None:
