@@ -16,7 +16,7 @@ help:  ## list the verbs
 
 $(STAMP)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "relay needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is missing. On Debian: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); if [ "$$(id -u)" = 0 ]; then echo "installing python3-venv from Debian's packages ..." && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv python3-dev libc6-dev >/dev/null && $(PYTHON) -m venv $(VENV); else echo "The venv module is missing. On Debian: sudo apt-get install python3-venv python3-dev"; exit 1; fi; }
 	@$(PY) -m pip install -q --disable-pip-version-check --upgrade pip setuptools wheel
 	@mkdir -p $(STAMP) && touch $@
 
