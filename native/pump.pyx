@@ -24,12 +24,12 @@ from native.core cimport (
 
 DROP_REASONS = {drop_names[i].decode(): drop_texts[i].decode() for i in range(DROP_COUNT)}
 
+DROPS = np.dtype([(name, np.uint64) for name in DROP_REASONS])
 COUNTERS = np.dtype([(name, np.uint64) for name in (
     "wakeups datagrams_in bytes_in rtp_in rtcp_in stun_in dtls_in packets_out bytes_out gso_runs receive_calls "
     "send_calls kernel_drops recovered resent keyframe_requests_in keyframe_requests_out reports_out legs streams "
     "routes"
-).split()])
-DROPS = np.dtype([(name, np.uint64) for name in DROP_REASONS])
+).split()] + [("drops", DROPS)])
 LEG_ROW = np.dtype([(name, np.uint64) for name in
                     "leg packets_in bytes_in packets_out bytes_out drops last_in_us".split()])
 STREAM_ROW = np.dtype([(name, np.uint64) for name in
@@ -38,7 +38,7 @@ ROUTE_ROW = np.dtype([(name, np.uint64) for name in (
     "source source_section sink sink_section packets bytes resent nacked rtt_us fraction_lost jitter_us"
 ).split()] + [("lost", np.int64)])
 
-if (COUNTERS.itemsize != sizeof(pump_counters) or LEG_ROW.itemsize != sizeof(leg_row)
+if (COUNTERS.itemsize != sizeof(pump_counters) + DROPS.itemsize or LEG_ROW.itemsize != sizeof(leg_row)
         or STREAM_ROW.itemsize != sizeof(stream_row) or ROUTE_ROW.itemsize != sizeof(route_row)):
     raise ImportError("native.pump: the row types differ from core/pump.h; rebuild the extension")
 
@@ -385,16 +385,15 @@ cdef class Pump:
     # Counters.
 
     def counters(self):
-        """All counters since the start: one COUNTERS record and one DROPS record, read at the same moment."""
-        counters = np.zeros(1, COUNTERS)
-        drops = np.zeros(1, DROPS)
-        cdef uint64_t[:] c = counters.view(np.uint64)
-        cdef uint64_t[:] d = drops.view(np.uint64)
+        """All counters since the start as one COUNTERS record, read at one moment; field `drops` is a DROPS record."""
+        record = np.zeros(1, COUNTERS)
+        cdef uint64_t[:] view = record.view(np.uint64)
         with nogil:
             pump_lock(self._p)
-            pump_counters_read(self._p, <pump_counters *>&c[0], &d[0])
+            pump_counters_read(self._p, <pump_counters *>&view[0],
+                               &view[sizeof(pump_counters) // sizeof(uint64_t)])
             pump_unlock(self._p)
-        return counters[0], drops[0]
+        return record[0]
 
     def legs(self):
         """One LEG_ROW a leg."""

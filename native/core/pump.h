@@ -154,7 +154,7 @@ struct pump_options {
     uint64_t seed;
 };
 
-/* All in datagrams unless said; read in bulk, the order is part of native.pump.COUNTERS. */
+/* All in datagrams unless said; read in bulk, the order is part of native.pump.COUNTERS, the drops follow. */
 struct pump_counters {
     uint64_t wakeups, datagrams_in, bytes_in, rtp_in, rtcp_in, stun_in, dtls_in;
     uint64_t packets_out, bytes_out, gso_runs, receive_calls, send_calls;

@@ -228,8 +228,9 @@ class Worker:
 
     async def counters(self) -> dict[str, Any]:
         """The pump's and the worker's counters since the start; gauges are `legs`, `streams`, `routes`, `rooms`."""
-        counters, drops = self._pump.counters()
-        return {**_plain(counters), **self._counts, "rooms": len(self._rooms), "drops": _plain(drops)}
+        record = self._pump.counters()
+        drops = _plain(record["drops"])
+        return {**_plain(record, skip="drops"), **self._counts, "rooms": len(self._rooms), "drops": drops}
 
     def _leg(self, name: str) -> Leg:
         leg = self._legs.get(name)

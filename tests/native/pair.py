@@ -166,5 +166,5 @@ def route(pump: Pump, source: Peer, sink: Peer, *, rtx: bool = True) -> None:
 
 
 def drops(pump: Pump) -> dict[str, int]:
-    record = pump.counters()[1]
+    record = pump.counters()["drops"]
     return {name: int(record[name]) for name in record.dtype.names if record[name]}
