@@ -73,7 +73,8 @@ bool pump_leg_section(struct pump *p, uint32_t handle, const char *mid, uint8_t 
 bool pump_leg_payload(struct pump *p, uint32_t handle, const struct payload_spec *spec)
 {
     struct leg *leg = leg_of(p, handle);
-    if (!leg || spec->pt > 127 || (spec->apt > 127 && spec->apt != NO_PT) || spec->section >= leg->section_count || !spec->clock_hz)
+    if (!leg || spec->pt > 127 || (spec->apt > 127 && spec->apt != NO_PT) || spec->section >= leg->section_count ||
+        !spec->clock_hz)
         return false;
     /* A payload type that two sections share tells nothing about the section. */
     bool shared = leg->clock_hz[spec->pt] != 0;
@@ -131,12 +132,9 @@ bool pump_leg_ssrc(struct pump *p, uint32_t handle, uint8_t section, uint32_t ss
 static void update_ready(struct leg *leg)
 {
     bool was = leg->ready;
-    uint64_t now = pump_clock_us();
     leg->ready = leg->tx && leg->selected.port;
-    if (leg->ready && !was) {
-        leg->connected_us = now;
-        leg->report_us = now + REPORT_US / 4;
-    }
+    if (leg->ready && !was)
+        leg->report_us = pump_clock_us() + REPORT_US / 4;
 }
 
 bool pump_leg_keys(struct pump *p, uint32_t handle, void *rx, void *tx)

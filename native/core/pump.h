@@ -98,7 +98,7 @@ struct leg {
     uint64_t report_us;
     int64_t ntp_offset; /* our clock minus the peer's, NTP units; the smallest seen, so that queues do not count */
     bool has_ntp_offset;
-    uint64_t packets_in, bytes_in, packets_out, bytes_out, drops, last_in_us, connected_us;
+    uint64_t packets_in, bytes_in, packets_out, bytes_out, drops, last_in_us;
 };
 
 /* One incoming SSRC. */
