@@ -30,6 +30,7 @@ _EPILOG = """examples:
   relay device --sn SN-1                      be a device that answers calls, in a second terminal
   relay doctor                                check this machine
   relay token --kind device --id SN-1         a token for trying out the HTTP interface
+  relay openapi > relay.json                  the HTTP interface, for generators of clients
 
 Every command explains itself: relay serve --help
 """
@@ -38,6 +39,7 @@ _SERVE_EPILOG = """examples:
   relay serve --demo
   relay serve --demo --host 0.0.0.0 --announce 203.0.113.7
   relay serve --config /etc/relay.toml --workers 4
+  relay serve --store postgresql://relay@db/relay
 
 Settings come from the file (TOML), then from RELAY_* environment variables (RELAY_SECRET, RELAY_PORT ...), then from
 these options. relay/config.py lists them all with their reasons. Without --demo a secret of 32 bytes or more is needed.
@@ -72,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_device(commands, wanted=words[:1] == ["device"])
     _add_doctor(commands)
     _add_token(commands)
+    _add_openapi(commands)
     options = parser.parse_args(words)
     try:
         return int(options.run(options))
@@ -107,6 +110,9 @@ def _add_serve(commands: Any) -> None:
         dest="announce_addresses",
         help="IP address that peers reach this node at; may be repeated (this machine's own)",
     )
+    parser.add_argument(
+        "--store", metavar="URL", help="sqlite:///FILE, postgresql://... (relay.sqlite3; --demo: memory)"
+    )
     parser.add_argument("--pump", choices=("thread", "loop"), help="what drives the packet loop (thread)")
     parser.add_argument("--drain", type=float, default=3600.0, metavar="S", help="longest drain (%(default)g s)")
     parser.add_argument(
@@ -121,7 +127,7 @@ def _serve(options: argparse.Namespace) -> int:
     from relay import logs
     from relay.config import ConfigError, load
 
-    names = ("demo", "host", "port", "workers", "media_port", "announce_addresses", "pump")
+    names = ("demo", "host", "port", "workers", "media_port", "announce_addresses", "store", "pump")
     logs.configure(options.log_level)
     try:
         config = load(options.config, overrides={name: getattr(options, name) for name in names})
@@ -130,11 +136,12 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         from relay.media.remote import StartError
         from relay.node import serve
+        from relay.store.engine import StoreError
     except ImportError as error:
         return _complain(f"{error}; is everything built? (make build)", FAILED)
     try:
         uvloop.run(serve(config, drain_s=options.drain, announce=lambda node: _banner(config, node)))
-    except StartError as error:
+    except (StartError, StoreError) as error:
         return _complain(str(error), FAILED)
     return 0
 
@@ -252,6 +259,27 @@ def _token(options: argparse.Namespace) -> int:
     claims |= {"device": {"sn": options.id}, "user": {"openid": options.id}}.get(options.kind, {})
     given = {name: value for name, value in claims.items() if value}
     print(Tokens(config).mint(options.kind, options.id, options.ttl, **given))
+    return 0
+
+
+# --- openapi ---
+
+
+def _add_openapi(commands: Any) -> None:
+    parser = commands.add_parser(
+        "openapi",
+        help="print the machine-readable contract",
+        description="Print the HTTP interface as an OpenAPI 3.1 document; a node serves the same at /openapi.json.",
+    )
+    parser.set_defaults(run=_openapi)
+
+
+def _openapi(_options: argparse.Namespace) -> int:
+    import json
+
+    from relay.api.openapi import document
+
+    print(json.dumps(document(), indent=2, ensure_ascii=False))
     return 0
 
 

@@ -41,10 +41,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # --- who may come in ---
     secret: str = ""  # HS256 key; >= 32 bytes; generated in demo mode
     demo: bool = False  # serves the demo pages and gives a token to anybody who asks
-    require_grants: bool = False  # True: calls that need a grant are refused (9) unless one exists
+    api_keys: tuple[str, ...] = ()  # "NAME:SECRET", secrets of >= 32 bytes: an operator's server, as bearer
+    require_grants: bool | None = None  # calls that need a grant are refused (9) without one; None: unless demo
+    require_registration: bool | None = None  # unknown devices (2) and users (20) are refused; None: unless demo
+    require_licence: bool = False  # True: devices need a licence, or pay by duration (15, 22, 23, 24)
     refuse_busy: bool = False  # True: calling a busy party fails at once with 2100 instead of event `busy`
     credential_s: float = 60.0  # life of a join credential; the interface promises <= 60 s
     demo_token_s: float = 43_200.0  # long enough for a day of trying things
+    device_token_s: float = 3_600.0  # the plugin keeps a device token 1 h; made anew from the device's secret
+    push_token_s: float = 2_592_000.0  # 30 days: a device that is off for longer must be started to be called
+    api_token_s: float = 7_200.0  # what /cgi-bin/token promises
+    rate_per_s: float = 20.0  # requests of one device or user; a call makes about ten
+    rate_burst: int = 100
+    operator_rate_per_s: float = 1_000.0  # requests of one operator's server
+    operator_rate_burst: int = 2_000
+    anonymous_rate_per_s: float = 200.0  # requests without a good token, by address: a whole site may share one
+    anonymous_rate_burst: int = 1_000
 
     # --- a call's timers (plugin-interface §7.5), all on the server ---
     ring_s: float = 60.0  # the plugin's ring time; one call may ask for 5-300 s
@@ -54,11 +66,32 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     heartbeat_lost_s: float = 15.0  # three missed heartbeats
     late_result_s: float = 30.0  # a repeated create for the same pair gives the same room this long
     repeat_s: float = 600.0  # idempotency keys are remembered this long
+    ticket_s: float = 300.0  # an snTicket, used once
+    reopen_s: float = 60.0  # a refused grant may be reopened so often
     consent_s: float = 30.0  # RFC 7675 §5.1: consent expires after 30 s
 
+    # --- what outlives the node ---
+    store: str = ""  # sqlite:///FILE, postgresql://..., a path; "": relay.sqlite3, with --demo in memory
+    node: str = ""  # this node's name in a shared store; "": the host's name
+    store_wait_s: float = 2.0  # who waits for the store longer hears 503
+    store_queue: int = 20_000  # pieces of work that may wait for it; beyond, new ones are refused
+    node_seen_s: float = 5.0  # how often the node says that it lives; the error of a crashed call's end
+
+    # --- webhooks ---
+    webhook_s: float = 5.0  # an answer that takes longer is none
+    webhook_tries: int = 3  # for the question whether a cloud call goes on
+    webhook_give_up_s: float = 600.0  # everything else is repeated this long
+    webhook_allow_private: bool = False  # True: targets may lie on this machine or in private networks
+    max_webhooks: int = 16
+    webhook_pending_max: int = 20_000  # kept in the store for one webhook; about 1 KiB each
+
     # --- how much of everything ---
+    max_listeners: int = 16  # called parties of one call
+    max_groups: int = 1_000
+    group_devices: int = 50  # devices of a new group; may be raised for one group
+    max_devices: int = 1_000_000
     max_calls: int = 10_000  # live at once; about 4 KiB each
-    max_records: int = 20_000  # finished calls kept in memory
+    max_records: int = 5_000  # finished calls kept in memory besides the store; about 2 KiB each
     max_rooms: int = 1_000  # WHIP rooms
     max_legs_per_room: int = 256  # one publisher and its players
     max_legs_per_worker: int = 4_096  # tables are made at start: 20 MB of address space, touched as used
@@ -67,7 +100,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_s: float = 10.0  # a body that takes longer is a slow attack or a dead peer
 
     # --- events ---
-    event_buffer: int = 256  # kept per party for replay; a call makes about ten
+    event_buffer: int = 512  # kept per party for replay; a call makes about ten, and 50 calls in 10 min. are many
     event_buffer_s: float = 600.0  # how long they can be replayed
     event_queue: int = 256  # not yet written to one socket; a reader that lags further is cut (1013)
     event_sockets_max: int = 20_000
@@ -105,6 +138,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ip_address(address)
             except ValueError:
                 raise ConfigError(f"media_host, announce_addresses: {address!r} is not an IP address") from None
+        for key in self.api_keys:
+            owner, _, secret = key.partition(":")
+            if not owner or len(secret.encode()) < SECRET_MIN_BYTES:
+                raise ConfigError(f"api_keys: each is NAME:SECRET with a secret of {SECRET_MIN_BYTES} bytes or more")
         if self.heartbeat_lost_s <= self.heartbeat_s:
             raise ConfigError("heartbeat_lost_s: must be longer than heartbeat_s")
         if self.event_sockets_max >= self.max_parties:
@@ -112,9 +149,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.media_port and self.media_port + max(self.workers, 1) - 1 > 65_535:
             raise ConfigError("media_port: media_port + workers goes beyond 65535")
 
+    @property
+    def needs_grants(self) -> bool:
+        return not self.demo if self.require_grants is None else self.require_grants
+
+    @property
+    def needs_registration(self) -> bool:
+        return not self.demo if self.require_registration is None else self.require_registration
+
     def __repr__(self) -> str:
-        """Without the secret, so that a logged configuration gives nothing away."""
-        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "secret"}
+        """Without secrets, so that a logged configuration gives nothing away."""
+        hidden = ("secret", "api_keys", "store")
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name not in hidden}
         return f"Config({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
 
@@ -125,6 +171,29 @@ RANGES: dict[str, tuple[float, float]] = {
     "media_port": (0, 65_535),
     "credential_s": (1, 60),
     "demo_token_s": (60, 2_592_000),
+    "device_token_s": (60, 86_400),
+    "push_token_s": (60, 31_536_000),
+    "api_token_s": (60, 86_400),
+    "rate_per_s": (0.1, 1_000_000),
+    "rate_burst": (1, 1_000_000),
+    "operator_rate_per_s": (0.1, 1_000_000),
+    "operator_rate_burst": (1, 1_000_000),
+    "anonymous_rate_per_s": (0.1, 1_000_000),
+    "anonymous_rate_burst": (1, 1_000_000),
+    "ticket_s": (1, 300),
+    "reopen_s": (0, 86_400),
+    "store_wait_s": (0.05, 60),
+    "store_queue": (1, 1_000_000),
+    "node_seen_s": (0.1, 300),
+    "webhook_s": (0.1, 60),
+    "webhook_tries": (1, 10),
+    "webhook_give_up_s": (1, 86_400),
+    "max_webhooks": (0, 1_000),
+    "webhook_pending_max": (1, 10_000_000),
+    "max_listeners": (1, 64),
+    "max_groups": (0, 1_000_000),
+    "group_devices": (1, 10_000),
+    "max_devices": (1, 100_000_000),
     "ring_s": (5, 300),
     "join_s": (1, 300),
     "wait_s": (1, 300),
@@ -191,7 +260,7 @@ def load(
 
 def _from_text(field: str, text: str) -> Any:
     """A list arrives as JSON or parted by commas; msgspec turns everything else from text."""
-    if field not in ("announce_addresses", "audio_codecs", "video_codecs"):
+    if field not in ("announce_addresses", "audio_codecs", "video_codecs", "api_keys"):
         return text
     if text.lstrip().startswith("["):
         try:

@@ -9,7 +9,34 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """Codes of the plugin's backend (1-24) and of the plugin itself (1000-2104)."""
+    """Codes of the plugin's backend (1-24), of the plugin itself (1000-2104) and of its neighbours (§3.4)."""
+
+    # wx.requestDeviceVoIP
+    SCOPE_NOT_GRANTED = -12001
+    ALREADY_GRANTED = 10001
+    TICKET_WRONG = 10008
+    REFUSED_BEFORE = 10021
+    GROUP_NOT_GRANTABLE = 10025
+    # getSnTicket, device registration, groups
+    SN_TOO_LONG = 9800001
+    SN_CHARACTERS = 9800002
+    MODEL_WRONG = 9800003
+    SN_NOT_REGISTERED = 9800004
+    SN_TICKET_INVALID = 9800011
+    GROUP_NAME = 9800012
+    GROUP_UNKNOWN = 9800013
+    GROUP_MODEL = 9800014
+    IN_THIS_GROUP = 9800015
+    GROUP_FULL = 9800016
+    NOT_IN_GROUP = 9800017
+    IN_OTHER_GROUP = 9800018
+    TOO_MANY_GROUPS = 9800044
+    # messages to a device
+    INVALID_CREDENTIAL = 40001
+    MESSAGE_PARAMETER = 40101
+    MESSAGE_TOO_BIG = 45002
+    NOBODY_LISTENS = 48012
+    TOO_OFTEN = 45009
 
     BAD_ROOM_ID = 1
     BAD_DEVICE_ID = 2
@@ -59,6 +86,29 @@ class Code(IntEnum):
 
 
 TEXTS: dict[int, str] = {
+    Code.SCOPE_NOT_GRANTED: "invalid scope: audio-video calls are not enabled for this device type",
+    Code.ALREADY_GRANTED: "sn has been subscribed",
+    Code.TICKET_WRONG: "the snTicket is wrong, used up or out of date",
+    Code.REFUSED_BEFORE: "sn has been rejected; reopen the grant before asking again",
+    Code.GROUP_NOT_GRANTABLE: "no such device group",
+    Code.SN_TOO_LONG: "an SN has at most 128 bytes",
+    Code.SN_CHARACTERS: "an SN has letters, digits, _ and - only",
+    Code.MODEL_WRONG: "the model id is wrong",
+    Code.SN_NOT_REGISTERED: "the SN is not registered",
+    Code.SN_TICKET_INVALID: "the sn_ticket is invalid",
+    Code.GROUP_NAME: "a group's name has 1 to 32 bytes",
+    Code.GROUP_UNKNOWN: "no such group",
+    Code.GROUP_MODEL: "the device type does not fit the group",
+    Code.IN_THIS_GROUP: "the device is in this group already",
+    Code.GROUP_FULL: "the group is full",
+    Code.NOT_IN_GROUP: "the device is not in this group",
+    Code.IN_OTHER_GROUP: "the device is in another group",
+    Code.TOO_MANY_GROUPS: "there are as many groups as there may be",
+    Code.INVALID_CREDENTIAL: "invalid credential",
+    Code.MESSAGE_PARAMETER: "wrong parameter",
+    Code.MESSAGE_TOO_BIG: "a message has at most 5120 bytes",
+    Code.NOBODY_LISTENS: "the device is not connected",
+    Code.TOO_OFTEN: "too many requests",
     Code.BAD_ROOM_ID: "no such call",
     Code.BAD_DEVICE_ID: "bad device id",
     Code.BAD_VOIP_ID: "bad voip id",
@@ -108,12 +158,13 @@ TEXTS: dict[int, str] = {
 class ApiError(Exception):
     """A request is refused; becomes `{"errCode": code, "errMsg": message}` with this HTTP status.
 
-    `status` is 400-599; without `message` the code's own text is sent. Raised by calls and api, caught in
-    one place (`relay/api/faults.py`).
+    `status` is 400-599; without `message` the code's own text is sent. `retry_s` becomes `Retry-After` of a 429 or
+    503. Raised by calls, store and api, caught in one place (`relay/api/faults.py`).
     """
 
-    def __init__(self, status: int, code: Code, message: str = "") -> None:
+    def __init__(self, status: int, code: Code, message: str = "", *, retry_s: float = 1.0) -> None:
         super().__init__(message or TEXTS[code])
         self.status = status
+        self.retry_s = retry_s
         self.code = int(code)
         self.message = message or TEXTS[code]

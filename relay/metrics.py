@@ -32,6 +32,11 @@ class Snapshot:
     calls_ended: Mapping[str, int] = field(default_factory=dict)
     live_rooms: int = 0
     event_sockets: int = 0
+    events: int = 0
+    readers_cut: int = 0
+    rate_limited: int = 0
+    store: Mapping[str, float] = field(default_factory=dict)
+    webhooks: Mapping[str, int] = field(default_factory=dict)
     draining: bool = False
     ready: bool = True
     lag_s: float = 0.0
@@ -124,8 +129,43 @@ def families(snapshot: Snapshot) -> Iterable[Metric]:
     yield ended
     yield GaugeMetricFamily("relay_live_rooms", "Rooms without a call (WHIP).", snapshot.live_rooms)
     yield GaugeMetricFamily("relay_event_sockets", "WebSockets that listen for events.", snapshot.event_sockets)
+    yield CounterMetricFamily("relay_events", "Events published to parties.", snapshot.events)
+    yield CounterMetricFamily(
+        "relay_event_readers_cut", "WebSockets that were cut since they read too slowly.", snapshot.readers_cut
+    )
+    yield CounterMetricFamily(
+        "relay_rate_limited_requests", "Requests refused with 429, as their key asked too often.", snapshot.rate_limited
+    )
+    yield from _store(snapshot.store)
+    webhooks = CounterMetricFamily(
+        "relay_webhook_messages",
+        "Webhook messages by what became of them; a failed one is tried again, overflow and given_up are lost.",
+        labels=["result"],
+    )
+    for result in ("delivered", "failed", "given_up", "overflow"):
+        webhooks.add_metric([result], snapshot.webhooks.get(result, 0))
+    yield webhooks
     yield from _workers(snapshot.workers)
     yield from _reports(snapshot.counters)
+
+
+def _store(report: Mapping[str, float]) -> Iterable[Metric]:
+    value = report.get
+    yield GaugeMetricFamily("relay_store_up", "1 while the store takes work in time.", value("up", 0.0))
+    yield GaugeMetricFamily("relay_store_waiting", "Pieces of work that wait for the store.", value("waiting", 0.0))
+    yield CounterMetricFamily("relay_store_work", "Pieces of work the store has done.", value("written", 0.0))
+    yield CounterMetricFamily(
+        "relay_store_transactions",
+        "Transactions; work over transactions is the batch size.",
+        value("transactions", 0.0),
+    )
+    yield CounterMetricFamily("relay_store_busy_seconds", "Time spent in transactions.", value("busy_s", 0.0))
+    yield CounterMetricFamily(
+        "relay_store_failures", "Transactions that failed and were tried again.", value("failures", 0.0)
+    )
+    yield CounterMetricFamily(
+        "relay_store_refused", "Requests refused as the store was down or late.", value("refused", 0.0)
+    )
 
 
 def _workers(workers: Iterable[WorkerState]) -> Iterable[Metric]:

@@ -17,14 +17,15 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.api.app import ROOMS, build
-from relay.calls.service import CallService
+from relay.api.app import LIMITS, ROOMS, SOCKETS, build, plane
 from relay.config import Config
+from relay.errors import ApiError
 from relay.media.process import why_not
 from relay.media.remote import StartError
 from relay.media.supervisor import Supervisor, WorkerState
 from relay.media.worker import Worker
 from relay.metrics import Metrics, Snapshot
+from relay.store.engine import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +51,17 @@ class Node:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.media: Supervisor | Worker = Supervisor(config, config.workers) if config.workers else Worker(config, 0)
-        self.calls = CallService(self.media, config)
+        self.name = config.node or socket.gethostname()
+        self._plane = plane(self.media, config, self.name)
+        self.calls = self._plane.calls
         self._metrics = Metrics(self._look)
-        self._app = build(config, self.calls, self.media, metrics=self._metrics.scrape, ready=self.ready)
+        self._app = build(config, self._plane, self.media, metrics=self._metrics.scrape, ready=self.ready)
         self._runner: web.AppRunner | None = None
         self._listener: socket.socket | None = None
         self._started = False
         self._draining = False
         self._lag_s = 0.0
-        self._lag_task: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
 
     @property
     def port(self) -> int:
@@ -77,6 +80,7 @@ class Node:
             self._started
             and not self._draining
             and self._lag_s < UNWELL_LAG_S
+            and self._plane.store.up
             and any(worker.up for worker in self.workers())
         )
 
@@ -90,14 +94,19 @@ class Node:
         raise_descriptor_limit()
         self._listener = listen(self.config.host, self.config.port)
         try:
+            left = await self._plane.start()
             await self.media.start()
-        except OSError as error:
+        except BaseException as error:
             self._listener.close()
-            raise StartError(why_not(self.config, 0, error)) from None
-        except BaseException:
-            self._listener.close()
+            await self._plane.close()
+            if isinstance(error, OSError):
+                raise StartError(why_not(self.config, 0, error)) from None
+            if isinstance(error, StoreError | ApiError):
+                raise StartError(str(error)) from None
             raise
-        self._lag_task = asyncio.create_task(self._measure_lag())
+        if left:
+            log.warning("ended calls that an earlier run of this node left behind", extra={"calls": left})
+        self._chores = [asyncio.create_task(self._measure_lag()), asyncio.create_task(self._be_seen())]
         self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=STOP_STEP_S)
         await self._runner.setup()
         await web.SockSite(self._runner, self._listener).start()
@@ -134,12 +143,25 @@ class Node:
         if self._started:
             await self.media.stop()
             self._started = False
-        if self._lag_task is not None:
-            self._lag_task.cancel()
-            self._lag_task = None
+        for chore in self._chores:
+            chore.cancel()
+        self._chores = []
+        await within(STOP_STEP_S, self._close_plane(), "writing the last records")
         if self._listener is not None:
             self._listener.close()
         log.info("stopped")
+
+    async def _close_plane(self) -> None:
+        await self._plane.close()
+
+    async def _be_seen(self) -> None:
+        """Say in the store that this node lives, so that a crash can be dated."""
+        while True:
+            await asyncio.sleep(self.config.node_seen_s)
+            try:
+                await self._plane.journal.seen()
+            except ApiError:
+                pass  # the store is down, which /readyz and the metrics tell
 
     async def _look(self) -> Snapshot:
         if isinstance(self.media, Supervisor):
@@ -152,6 +174,11 @@ class Node:
             calls_ended=self.calls.ended,
             live_rooms=len(self._app[ROOMS]),
             event_sockets=self.calls.events.sockets,
+            events=self.calls.events.published,
+            readers_cut=self._app[SOCKETS].cut,
+            rate_limited=self._app[LIMITS].refused,
+            store=self._plane.store.report(),
+            webhooks=self._plane.webhooks.results,
             draining=self._draining,
             ready=self.ready(),
             lag_s=self._lag_s,

@@ -4,21 +4,55 @@ Paths as in plugin-interface §7.3, the order of checks at create as in §7.7, w
 """
 
 import re
+import time
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
-from aiohttp import web
 
-from relay.api.requests import bearer, json_body, party_of, party_or_operator
-from relay.api.tokens import Tokens
-from relay.calls.invitation import DEVICE_TO_USER, USER_TO_DEVICE, Invitation, Party
+from relay.api.cloud import Cloud
+from relay.api.endpoint import Asked, Empty, Endpoint
+from relay.api.repeats import check_key
+from relay.api.requests import bearer
+from relay.api.tokens import Claims, Tokens
+from relay.calls.admission import Member
+from relay.calls.devices import Devices, Profile
+from relay.calls.invitation import DEVICE_TO_USER, USER_TO_DEVICE, Id, Invitation, Name, Opaque, Party, Person, Query
+from relay.calls.journal import HISTORY_MAX, Journal
+from relay.calls.live import LiveCall
 from relay.calls.service import CallService, Origin
+from relay.calls.view import CallView
 from relay.config import Config
 from relay.errors import ApiError, Code
 
 SN = re.compile(r"[A-Za-z0-9_-]{1,128}")  # plugin-interface §4.1
 OPENID = re.compile(r"[!-~]{1,128}")  # printable ASCII without spaces
-KEY_MAX = 128  # characters of an idempotency key
+PARTIES: tuple[Literal["device", "user"], ...] = ("device", "user")
+ANYBODY: tuple[Literal["device", "user", "operator"], ...] = ("device", "user", "operator")
+MILLISECONDS = msgspec.Meta(ge=0, le=2**53)
+
+
+class Made(msgspec.Struct, frozen=True, rename="camel"):
+    """A call was made: what the caller needs to join it, and the names to show."""
+
+    is_success: bool
+    room_id: str
+    group_id: str
+    charge_type: Literal["license", "duration"]
+    credential: str
+    caller: Member
+    listener: Member
+    caller_profile: Profile | None
+    listener_profile: Profile | None
+
+
+class Admission(msgspec.Struct, frozen=True, rename="camel"):
+    """What a party joins with: a join credential, good for one offer within a minute."""
+
+    room_id: str
+    group_id: str
+    role: Literal["caller", "listener"]
+    credential: str
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -33,103 +67,259 @@ class Failure(msgspec.Struct, frozen=True):
     errMsg: Annotated[str, msgspec.Meta(max_length=256)] = "join room failed"
 
 
+class Done(msgspec.Struct, frozen=True, rename="camel"):
+    room_id: str
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, rename={"from_ms": "from", "to_ms": "to"}):
+    """Which calls; `from` and `to` are Unix milliseconds, `before` is `next` of the page before."""
+
+    sn: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    openid: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    from_ms: Annotated[int, MILLISECONDS] | None = None
+    to_ms: Annotated[int, MILLISECONDS] | None = None
+    before: Annotated[str, msgspec.Meta(max_length=96)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=HISTORY_MAX)] = 50
+
+
+class History(msgspec.Struct, frozen=True):
+    calls: list[CallView]
+    next: str | None
+
+
+class ServerCall(msgspec.Struct, frozen=True):
+    """The server-side call of a device behind the operator's cloud, with the original field names (§4.4)."""
+
+    openid: Id
+    room_type: Literal["voice", "video", 0, 1] = "video"
+    sn: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    model_id: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    listener_name: Name = ""
+    version_type: Literal[0, 1, 2] = 0  # release, development, trial
+    query: Query = ""
+    caller_camera_status: Literal[0, 1] = 0
+    listener_camera_status: Literal[0, 1] = 0
+    payload: Opaque = ""
+
+
+class ServerCallMade(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`roomId` and `credential` are additions: the original tells them by `iot_voip_notify` only."""
+
+    errcode: int
+    errmsg: str
+    roomId: str
+    credential: str = ""
+
+
 class Calls:
     """The handlers of `/v1/calls`."""
 
-    def __init__(self, config: Config, service: CallService, tokens: Tokens) -> None:
+    ENDPOINTS = (
+        Endpoint(
+            "POST", "/v1/calls", "create", "Make a call and ring the called party",
+            body=Invitation, answer=Made, status=201, own_key=True,
+            codes=(2, 5, 7, 9, 12, 13, 14, 15, 17, 19, 20, 22, 23, 24, 1001, 1002, 1004, 1005, 1006, 1007, 1011, 2100),
+        ),
+        Endpoint(
+            "GET", "/v1/calls", "history", "Calls of the past and the present, newest first",
+            who=ANYBODY, query=HistoryQuery, answer=History, codes=(1004,),
+        ),
+        Endpoint("GET", "/v1/calls/{room}", "read", "One call", who=ANYBODY, answer=CallView, codes=(1,)),
+        Endpoint(
+            "GET", "/v1/calls/{room}/stats", "stats", "One call with its media",
+            who=ANYBODY, answer=dict, codes=(1,),
+        ),
+        Endpoint(
+            "POST", "/v1/calls/{room}/answer", "answer", "Take the ringing call",
+            who=PARTIES, body=Empty, answer=Admission, codes=(1, 2000, 2001, 2103),
+        ),
+        Endpoint(
+            "POST", "/v1/calls/{room}/join", "join", "A new join credential",
+            who=PARTIES, answer=Admission, codes=(1, 2000),
+        ),
+        Endpoint(
+            "POST", "/v1/calls/{room}/reject", "reject", "Refuse the ringing call, or say that this side is busy",
+            who=PARTIES, body=Rejection, optional=True, answer=Done, codes=(1, 1008, 2103),
+        ),
+        Endpoint(
+            "POST", "/v1/calls/{room}/hangup", "hang_up", "End a call, in whatever phase it is",
+            who=ANYBODY, body=HangUp, optional=True, answer=Done, codes=(1,),
+        ),
+        Endpoint(
+            "POST", "/v1/calls/{room}/fail", "fail", "Give up joining for good",
+            who=PARTIES, body=Failure, optional=True, answer=Done, codes=(1, 1008),
+        ),
+        Endpoint(
+            "POST", "/v1/devices/{sn}/call", "server_call", "Call a user for a device behind the operator's cloud",
+            who=("operator",), body=ServerCall, answer=ServerCallMade, codes=(2, 9, 20, 1004, 1005), tag="devices",
+        ),
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        config: Config,
+        service: CallService,
+        journal: Journal,
+        devices: Devices,
+        cloud: Cloud,
+        tokens: Tokens,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._config = config
         self._service = service
+        self._journal = journal
+        self._devices = devices
+        self._cloud = cloud
         self._tokens = tokens
+        self._wall = wall
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/v1/calls", self.create),
-            web.get("/v1/calls/{room}", self.read),
-            web.get("/v1/calls/{room}/stats", self.stats),
-            web.post("/v1/calls/{room}/answer", self.answer),
-            web.post("/v1/calls/{room}/join", self.join),
-            web.post("/v1/calls/{room}/reject", self.reject),
-            web.post("/v1/calls/{room}/hangup", self.hang_up),
-            web.post("/v1/calls/{room}/fail", self.fail),
-        ]
-
-    async def create(self, request: web.Request) -> web.Response:
-        invitation = await json_body(request, self._config, Invitation)
+    async def create(self, asked: Asked[Invitation, Empty]) -> Made:
+        invitation = asked.body
         check_business(invitation)
-        self._check_caller(request, invitation)
-        check_listener(invitation)
-        key = request.headers.get("Idempotency-Key")
-        if key is not None and not 0 < len(key) <= KEY_MAX:
-            raise ApiError(400, Code.WRONG_PARAMETER, f"Idempotency-Key: 1 to {KEY_MAX} characters")
-        room = self._service.create(invitation, key)
-        return web.json_response(
-            {
-                "isSuccess": True,
-                "roomId": room,
-                "groupId": room,
-                "chargeType": "duration",
-                "credential": self._tokens.credential(room, "caller", invitation.caller_party),
-            },
-            status=201,
+        check_ids(invitation)
+        if len(invitation.called) > self._config.max_listeners:
+            raise ApiError(400, Code.WRONG_PARAMETER, f"listeners: at most {self._config.max_listeners}")
+        claims = self._check_caller(asked, invitation)
+        if claims.kind == "user":
+            await self._devices.saw_user(invitation.caller.id, claims.appid, int(self._wall() * 1000))
+        if not invitation.model_id and claims.kind == "device" and claims.model_id:
+            invitation = msgspec.structs.replace(invitation, model_id=claims.model_id)
+        key = asked.request.headers.get("Idempotency-Key")
+        if key is not None:
+            check_key(key)
+        live = await self._service.create(
+            invitation,
+            key,
+            check=lambda: self._check_tokens(invitation),
+            ask=self._cloud.ask if invitation.is_cloud else None,
+        )
+        return self._made(live)
+
+    def _made(self, live: LiveCall) -> Made:
+        caller, listener = live.admitted.caller, live.admitted.listeners[0]
+        return Made(
+            is_success=True,
+            room_id=live.room,
+            group_id=live.room,
+            charge_type=live.asked.charge,
+            credential=self._tokens.credential(live.room, "caller", live.caller),
+            caller=caller,
+            listener=listener,
+            caller_profile=caller.profile,
+            listener_profile=listener.profile,
         )
 
-    def _check_caller(self, request: web.Request, invitation: Invitation) -> None:
-        """Side, token and identity of the caller. An operator may call for any device of its own."""
+    def _check_caller(self, asked: Asked[Invitation, Empty], invitation: Invitation) -> Claims:
+        """Side, token and identity of the caller. An operator may call for devices, which are its own."""
         caller = invitation.caller_party
         wrong = Code.DEVICE_TOKEN_WRONG if caller.kind == "device" else Code.USER_TOKEN_WRONG
-        token = bearer(request)
+        token = bearer(asked.request)
         try:
             claims = self._tokens.read(token)
         except ApiError as fault:
             raise ApiError(401, wrong, fault.message) from None
-        if claims.kind == "operator":
-            return
-        if claims.kind == "leg":
-            raise ApiError(403, wrong, "a join credential cannot make a call")
+        if claims.kind == "operator" and caller.kind == "device":
+            return claims
+        if claims.kind in ("leg", "push"):
+            raise ApiError(403, wrong, f"a {claims.kind} token cannot make a call")
         if claims.kind != caller.kind:
             raise ApiError(403, Code.ONLY_ON_DEVICE if caller.kind == "device" else Code.ONLY_IN_CLIENT)
         if claims.party != caller:
             raise ApiError(403, wrong, "caller.id is not the identity of this token")
+        return claims
 
-    async def read(self, request: web.Request) -> web.Response:
-        party = party_or_operator(request, self._tokens)
-        return web.json_response(self._service.view(request.match_info["room"], party))
+    def _check_tokens(self, invitation: Invitation) -> None:
+        """The device side's token, where the method asks for one (§1.4, §1.7)."""
+        if invitation.is_cloud and not self._cloud.reachable:
+            raise ApiError(
+                503, Code.REQUEST_FAILED, "no webhook takes iot_voip_notify, so nobody can answer for the device"
+            )
+        if invitation.direction == "device_to_user":
+            if invitation.voip_token:
+                self._check_token(invitation, "device", Code.DEVICE_TOKEN_WRONG, invitation.caller.id)
+        elif invitation.target != "device":
+            if len(invitation.called) > 1:
+                raise ApiError(400, Code.WRONG_PARAMETER, "listeners: several devices are called with target 'device'")
+            if invitation.voip_token:
+                self._check_token(invitation, "push", Code.USER_TOKEN_WRONG, invitation.called[0].id)
+            elif self._config.needs_registration:
+                raise ApiError(400, Code.TOKEN_MISSING, "the device's pushToken is needed (voipToken)")
 
-    async def stats(self, request: web.Request) -> web.Response:
-        party = party_or_operator(request, self._tokens)
-        report: dict[str, Any] = await self._service.stats(request.match_info["room"], party)
-        return web.Response(body=msgspec.json.encode(report), content_type="application/json")
+    def _check_token(self, invitation: Invitation, kind: str, wrong: Code, sn: str) -> None:
+        try:
+            claims = self._tokens.read(invitation.voip_token)
+        except ApiError:
+            raise ApiError(403, wrong) from None
+        if claims.kind != kind or (claims.sn or claims.sub) != sn:
+            raise ApiError(403, wrong)
+        if invitation.model_id and claims.model_id and claims.model_id != invitation.model_id:
+            raise ApiError(403, Code.TOKEN_MODEL_MISMATCH)
 
-    async def answer(self, request: web.Request) -> web.Response:
-        party, room = party_of(request, self._tokens), request.match_info["room"]
-        self._service.answer(room, party)
-        return self._admitted(room, "listener", party)
+    async def server_call(self, asked: Asked[ServerCall, Empty]) -> ServerCallMade:
+        body, sn = asked.body, asked.path["sn"]
+        if body.sn not in ("", sn):
+            raise ApiError(400, Code.WRONG_PARAMETER, "sn: must be the one of the path")
+        return await self.call_for(sn, body)
 
-    async def join(self, request: web.Request) -> web.Response:
-        party, room = party_of(request, self._tokens), request.match_info["room"]
-        return self._admitted(room, self._service.join(room, party), party)
+    async def call_for(self, sn: str, body: ServerCall) -> ServerCallMade:
+        """The operator's server calls for a device. Raises ApiError as `create` does."""
+        if not sn:
+            raise ApiError(400, Code.BAD_DEVICE_ID, "sn: is needed")
+        invitation = Invitation(
+            direction="device_to_user",
+            room_type={0: "voice", 1: "video"}.get(body.room_type, body.room_type),  # type: ignore[arg-type]
+            caller=Person(sn, "", body.caller_camera_status),
+            listener=Person(body.openid, body.listener_name, body.listener_camera_status),
+            model_id=body.model_id,
+            custom_query=body.query,
+            payload=body.payload,
+            env_version=("release", "develop", "trial")[body.version_type],
+        )
+        check_ids(invitation)
+        live = await self._service.create(invitation, ask=self._cloud.ask if self._cloud.reachable else None)
+        return ServerCallMade(0, "ok", live.room, self._tokens.credential(live.room, "caller", live.caller))
 
-    def _admitted(self, room: str, role: str, party: Party) -> web.Response:
-        credential = self._tokens.credential(room, role, party)
-        return web.json_response({"roomId": room, "groupId": room, "role": role, "credential": credential})
+    async def history(self, asked: Asked[Empty, HistoryQuery]) -> History:
+        query = asked.query
+        parties = [Party("device", query.sn)] if query.sn is not None else []
+        if query.openid is not None:
+            parties.append(Party("user", query.openid))
+        if asked.party is not None and asked.party not in parties:
+            parties.append(asked.party)
+        calls, following = await self._journal.history(
+            tuple(parties), from_ms=query.from_ms, to_ms=query.to_ms, before=query.before, limit=query.limit
+        )
+        return History([self._service.now(call) for call in calls], following)
 
-    async def reject(self, request: web.Request) -> web.Response:
-        party, room = party_of(request, self._tokens), request.match_info["room"]
-        body = await json_body(request, self._config, Rejection, optional=True)
-        self._service.reject(room, party, body.status)
-        return web.json_response({"roomId": room})
+    async def read(self, asked: Asked[Empty, Empty]) -> CallView:
+        return await self._service.view(asked.path["room"], asked.party)
 
-    async def hang_up(self, request: web.Request) -> web.Response:
-        party, room = party_or_operator(request, self._tokens), request.match_info["room"]
-        body = await json_body(request, self._config, HangUp, optional=True)
-        self._service.hang_up(room, party, body.origin)
-        return web.json_response({"roomId": room})
+    async def stats(self, asked: Asked[Empty, Empty]) -> dict[str, Any]:
+        return await self._service.stats(asked.path["room"], asked.party)
 
-    async def fail(self, request: web.Request) -> web.Response:
-        party, room = party_of(request, self._tokens), request.match_info["room"]
-        body = await json_body(request, self._config, Failure, optional=True)
-        self._service.fail(room, party, body.errMsg)
-        return web.json_response({"roomId": room})
+    async def answer(self, asked: Asked[Empty, Empty]) -> Admission:
+        room = asked.path["room"]
+        self._service.answer(room, asked.own)
+        return self._admission(room, "listener", asked.own)
+
+    async def join(self, asked: Asked[Empty, Empty]) -> Admission:
+        room = asked.path["room"]
+        return self._admission(room, self._service.join(room, asked.own).value, asked.own)
+
+    def _admission(self, room: str, role: Literal["caller", "listener"], party: Party) -> Admission:
+        return Admission(room, room, role, self._tokens.credential(room, role, party))
+
+    async def reject(self, asked: Asked[Rejection, Empty]) -> Done:
+        self._service.reject(asked.path["room"], asked.own, asked.body.status)
+        return Done(asked.path["room"])
+
+    async def hang_up(self, asked: Asked[HangUp, Empty]) -> Done:
+        self._service.hang_up(asked.path["room"], asked.party, asked.body.origin)
+        return Done(asked.path["room"])
+
+    async def fail(self, asked: Asked[Failure, Empty]) -> Done:
+        self._service.fail(asked.path["room"], asked.own, asked.body.errMsg)
+        return Done(asked.path["room"])
 
 
 def check_business(invitation: Invitation) -> None:
@@ -139,12 +329,18 @@ def check_business(invitation: Invitation) -> None:
     expected = DEVICE_TO_USER if invitation.direction == "device_to_user" else USER_TO_DEVICE
     if invitation.business != expected:
         raise ApiError(400, Code.WRONG_PARAMETER, f"businessType {invitation.business} does not fit the direction")
+    if invitation.target is not None and invitation.direction != "user_to_device":
+        raise ApiError(400, Code.WRONG_PARAMETER, f"target {invitation.target!r} is for calls to a device")
+    if invitation.is_cloud and invitation.target != "device":
+        raise ApiError(400, Code.WRONG_PARAMETER, "isCloud is for target 'device'")
 
 
-def check_listener(invitation: Invitation) -> None:
-    """Raises ApiError: 2 for an impossible SN, 20 for an impossible openid (of either party)."""
-    for party in (invitation.caller_party, invitation.listener_party):
+def check_ids(invitation: Invitation) -> None:
+    """Raises ApiError: 2 for an impossible SN, 7 for an impossible openid, 1004 for a party that is called twice."""
+    for party in (invitation.caller_party, *invitation.called_parties):
         if party.kind == "device" and not SN.fullmatch(party.id):
             raise ApiError(400, Code.BAD_DEVICE_ID, "an SN has letters, digits, _ and - only")
         if party.kind == "user" and not OPENID.fullmatch(party.id):
-            raise ApiError(400, Code.OPENID_INVALID)
+            raise ApiError(400, Code.BAD_OPENID, "an openid has printable ASCII characters without spaces only")
+    if len(set(invitation.called_parties)) != len(invitation.called_parties):
+        raise ApiError(400, Code.WRONG_PARAMETER, "listeners: each one only once")

@@ -10,7 +10,7 @@ from relay.api.faults import Handler
 
 PATHS = ("/v1/", "/whip/", "/whep/")
 PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, Idempotency-Key",
     "Access-Control-Max-Age": "86400",
 }

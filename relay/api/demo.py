@@ -1,18 +1,22 @@
 """Demo mode: the pages of `relay/web` and a token for anybody who asks. Never on by default."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
 
 from relay.api.calls import OPENID, SN
-from relay.api.requests import json_body
+from relay.api.endpoint import Asked, Empty, Endpoint
 from relay.api.tokens import Tokens
+from relay.calls.devices import Devices
 from relay.calls.invitation import Id, Name
 from relay.config import Config
 from relay.errors import ApiError, Code
 
+DEMO_MODEL = "demo"
 WEB = Path(__file__).resolve().parent.parent / "web"
 
 # What the pages need and no more: their own scripts, pictures and streams, the camera for their own origin.
@@ -59,12 +63,27 @@ class TokenRequest(msgspec.Struct, frozen=True):
     kind: Literal["user", "device", "publisher", "player"]
     id: Id
     name: Name = ""
+    model_id: Annotated[str, msgspec.Meta(max_length=128)] = DEMO_MODEL
+    appid: Name = ""
+
+
+class DemoToken(msgspec.Struct, frozen=True):
+    token: str
 
 
 class Demo:
     """The handlers of demo mode."""
 
-    def __init__(self, config: Config, tokens: Tokens, root: Path = WEB) -> None:
+    ENDPOINTS = (
+        Endpoint("POST", "/demo/token", "token", "Demo mode: a token for anybody", body=TokenRequest, answer=DemoToken,
+                 codes=(2, 7, 1004), tag="demo"),
+    )  # fmt: skip
+
+    def __init__(
+        self, config: Config, tokens: Tokens, devices: Devices, wall: Callable[[], float] = time.time, root: Path = WEB
+    ) -> None:
+        self._devices = devices
+        self._wall = wall
         self._config = config
         self._tokens = tokens
         self._root = root
@@ -72,22 +91,27 @@ class Demo:
     def routes(self) -> list[web.RouteDef]:
         # Pages leave the API's paths alone: a GET there must stay 404 or 405.
         return [
-            web.post("/demo/token", self.token),
-            web.get("/{path:(?!v1/|whip/|whep/|demo/).*}", self.page),
+            web.get("/{path:(?!v1/|whip/|whep/|demo/|wxa/|cgi-bin/).*}", self.page),
         ]
 
-    async def token(self, request: web.Request) -> web.Response:
+    async def token(self, asked: Asked[TokenRequest, Empty]) -> DemoToken:
         # A page of another site can't come here: JSON needs a preflight, and this path has none.
-        body = await json_body(request, self._config, TokenRequest)
+        body = asked.body
         if not (SN if body.kind == "device" else OPENID).fullmatch(body.id):
-            code = Code.BAD_DEVICE_ID if body.kind == "device" else Code.OPENID_INVALID
+            code = Code.BAD_DEVICE_ID if body.kind == "device" else Code.BAD_OPENID
             raise ApiError(400, code)
         if body.kind == "publisher" or body.kind == "player":
             token = self._tokens.mint("leg", body.kind, self._config.demo_token_s, room=body.id, role=body.kind)
-            return web.json_response({"token": token})
-        identity = {"sn": body.id} if body.kind == "device" else {"openid": body.id}
-        token = self._tokens.mint(body.kind, body.id, self._config.demo_token_s, **identity)
-        return web.json_response({"token": token})
+            return DemoToken(token)
+        now_ms = int(self._wall() * 1000)
+        if body.kind == "device":
+            await self._devices.learn(body.id, body.model_id, body.name, now_ms)
+            identity = {"sn": body.id, "model_id": body.model_id}
+        else:
+            await self._devices.saw_user(body.id, body.appid, now_ms)
+            identity = {"openid": body.id, "appid": body.appid}
+        given = {name: value for name, value in identity.items() if value}
+        return DemoToken(self._tokens.mint(body.kind, body.id, self._config.demo_token_s, **given))
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         path = request.match_info["path"] or "index.html"

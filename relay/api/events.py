@@ -8,13 +8,15 @@ plain WebSocket client lives too. Silence of `heartbeat_lost_s` ends the socket.
 
 import asyncio
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from relay.api.calls import Failure, HangUp, Rejection
+from relay.api.endpoint import Asked, Empty, Endpoint
 from relay.api.requests import bearer
 from relay.api.tokens import Claims, Tokens
 from relay.calls.invitation import Party
@@ -25,6 +27,7 @@ from relay.errors import ApiError, Code
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+SawUser = Callable[[str, str], Awaitable[None]]
 
 PROTOCOL = "relay.events"
 TOKEN_PREFIX = "bearer."
@@ -41,10 +44,15 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """One socket's queue. `put` never blocks; a queue that is full marks the reader as too slow."""
+    """One socket's queue. `put` never blocks; a queue that is full marks the reader as too slow.
+
+    What is replayed at the start does not count: the reader had no chance yet to read it.
+    """
 
     def __init__(self, size: int) -> None:
-        self.queue: asyncio.Queue[str] = asyncio.Queue(size)
+        self.queue: asyncio.Queue[str] = asyncio.Queue()
+        self._size = size
+        self._limit: float = math.inf
         self.ended = asyncio.Event()
         self.close_code: int = WSCloseCode.OK
         self.close_text = ""
@@ -52,10 +60,14 @@ class Reader:
     def put(self, frame: str) -> None:
         if self.ended.is_set():
             return
-        try:
-            self.queue.put_nowait(frame)
-        except asyncio.QueueFull:
+        if self.queue.qsize() >= self._limit:
             self.end(WSCloseCode.TRY_AGAIN_LATER, "too slow")
+            return
+        self.queue.put_nowait(frame)
+
+    def replayed(self) -> None:
+        """From now on frames count."""
+        self._limit = self.queue.qsize() + self._size
 
     def end(self, code: int, text: str) -> None:
         if not self.ended.is_set():
@@ -66,14 +78,23 @@ class Reader:
 class EventSockets:
     """The handler of `/v1/events` and its open sockets."""
 
+    ENDPOINTS = (
+        Endpoint(
+            "GET", "/v1/events", "connect", "The party's events as a WebSocket; `?after=SEQ` resumes",
+            status=101, codes=(13, 1001, 1004, 2103), tag="events",
+        ),
+    )  # fmt: skip
+
     def __init__(
         self,
         config: Config,
         service: CallService,
         tokens: Tokens,
+        saw_user: SawUser,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
+        self._saw_user = saw_user
         self._config = config
         self._service = service
         self._tokens = tokens
@@ -82,16 +103,14 @@ class EventSockets:
         self._readers: set[Reader] = set()
         self.cut = 0  # readers that were too slow
 
-    def routes(self) -> list[web.RouteDef]:
-        return [web.get("/v1/events", self.connect)]
-
     async def close(self) -> None:
         """Tell every client to come back elsewhere."""
         for reader in tuple(self._readers):
             reader.end(WSCloseCode.GOING_AWAY, "the node is stopping")
         await asyncio.sleep(0)
 
-    async def connect(self, request: web.Request) -> web.StreamResponse:
+    async def connect(self, asked: Asked[Empty, Empty]) -> web.StreamResponse:
+        request = asked.request
         claims = self._tokens.read(_token(request))
         party = claims.party
         if party is None:
@@ -107,11 +126,14 @@ class EventSockets:
         )
         if not socket.can_prepare(request).ok:
             raise ApiError(426, Code.WRONG_PARAMETER, "this path speaks WebSocket only")
+        if claims.kind == "user":
+            await self._saw_user(party.id, claims.appid)
         reader = Reader(self._config.event_queue)
         # Attached before the handshake is answered, so that a refusal is still an HTTP answer.
         self._service.events.attach(
             party, reader, after, self._service.party_rooms(party), self._clock(), int(self._wall() * 1000)
         )
+        reader.replayed()
         self._readers.add(reader)
         try:
             await socket.prepare(request)

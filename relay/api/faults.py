@@ -1,6 +1,7 @@
 """The one place where refusals and accidents become answers: `{"errCode", "errMsg"}`, never a traceback."""
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -13,12 +14,12 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def refusal(status: int, code: int, message: str) -> web.Response:
+def refusal(status: int, code: int, message: str, retry_s: float = 1.0) -> web.Response:
     response = web.json_response({"errCode": code, "errMsg": message}, status=status)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"  # RFC 6750 §3
     if status in (429, 503):
-        response.headers["Retry-After"] = "1"
+        response.headers["Retry-After"] = str(max(1, math.ceil(retry_s)))
     return response
 
 
@@ -26,7 +27,9 @@ def refusal(status: int, code: int, message: str) -> web.Response:
 async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except (ApiError, MediaError) as fault:
+    except ApiError as fault:
+        return refusal(fault.status, fault.code, fault.message, fault.retry_s)
+    except MediaError as fault:
         return refusal(fault.status, fault.code, fault.message)
     except web.HTTPException as fault:
         if fault.status < 400:

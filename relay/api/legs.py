@@ -5,31 +5,39 @@ The same shape as WHIP (RFC 9725) so that its clients work, with a call's join c
 
 from aiohttp import web
 
+from relay.api.endpoint import Asked, Empty, Endpoint
 from relay.api.requests import SDP, SDP_FRAGMENT, leg_claims, sdp_body
 from relay.api.tokens import Tokens
 from relay.calls.call import Side
+from relay.calls.invitation import Party
 from relay.calls.service import CallService
 from relay.config import Config
 from relay.errors import ApiError, Code
 from relay.media.messages import MediaError
 
 
-class Legs:
+class LegApi:
     """The handlers of `/v1/calls/{room}/legs`."""
+
+    ENDPOINTS = (
+        Endpoint(
+            "POST", "/v1/calls/{room}/legs", "open", "Join a call: an SDP offer in, the answer out",
+            sdp=SDP, status=201, codes=(1004, 2000, 2003, 2004, 2008), tag="legs",
+        ),
+        Endpoint(
+            "PATCH", "/v1/calls/{room}/legs/{leg}", "patch", "Restart ICE (RFC 8840 fragment)",
+            sdp=SDP_FRAGMENT, codes=(1, 1004, 2008, 2010), tag="legs",
+        ),
+        Endpoint("DELETE", "/v1/calls/{room}/legs/{leg}", "close", "Leave a call", codes=(1, 2008), tag="legs"),
+    )  # fmt: skip
 
     def __init__(self, config: Config, service: CallService, tokens: Tokens) -> None:
         self._config = config
         self._service = service
         self._tokens = tokens
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/v1/calls/{room}/legs", self.open),
-            web.patch("/v1/calls/{room}/legs/{leg}", self.patch),
-            web.delete("/v1/calls/{room}/legs/{leg}", self.close),
-        ]
-
-    async def open(self, request: web.Request) -> web.Response:
+    async def open(self, asked: Asked[Empty, Empty]) -> web.Response:
+        request = asked.request
         room = request.match_info["room"]
         claims = leg_claims(request, self._tokens)
         if claims.kind != "leg" or claims.role not in (Side.CALLER, Side.LISTENER):
@@ -39,7 +47,9 @@ class Legs:
         offer = await sdp_body(request, self._config)
         self._tokens.spend(claims)
         try:
-            ice, answer = await self._service.open_leg(room, Side(claims.role), offer)
+            if claims.answers:
+                self._service.take(room, Party("device", claims.sub))
+            ice, answer = await self._service.open_leg(room, Side(claims.role), offer, claims.sub)
         except MediaError:
             self._tokens.unspend(claims)
             raise
@@ -50,18 +60,19 @@ class Legs:
             headers={"Location": f"/v1/calls/{room}/legs/{ice.leg}", "ETag": ice.etag},
         )
 
-    async def patch(self, request: web.Request) -> web.Response:
+    async def patch(self, asked: Asked[Empty, Empty]) -> web.Response:
+        request = asked.request
         room, leg = self._owned(request)
         fragment = await sdp_body(request, self._config, SDP_FRAGMENT)
-        answer = await self._service.patch_leg(room, leg, fragment, request.headers.get("If-Match"))
+        answer = await self._service.legs.patch(room, leg, fragment, request.headers.get("If-Match"))
         if answer is None:
             return web.Response(status=204)
-        ice, _, _ = self._service.leg_owner(room, leg)
+        ice, _, _ = self._service.legs.owner(room, leg)
         return web.Response(text=answer, content_type=SDP_FRAGMENT, headers={"ETag": ice.etag})
 
-    async def close(self, request: web.Request) -> web.Response:
-        room, leg = self._owned(request)
-        await self._service.close_leg(room, leg)
+    async def close(self, asked: Asked[Empty, Empty]) -> web.Response:
+        room, leg = self._owned(asked.request)
+        await self._service.legs.close(room, leg)
         return web.Response()
 
     def _owned(self, request: web.Request) -> tuple[str, str]:
@@ -74,7 +85,7 @@ class Legs:
         claims = leg_claims(request, self._tokens, expired=True)
         if claims.kind != "leg":
             claims = leg_claims(request, self._tokens)
-        _, side, party = self._service.leg_owner(room, leg)
+        _, side, party = self._service.legs.owner(room, leg)
         if claims.kind == "operator" or claims.party == party:
             return room, leg
         if claims.kind == "leg" and claims.room == room and claims.role == side and claims.sub == party.id:

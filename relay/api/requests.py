@@ -7,7 +7,6 @@ import msgspec
 from aiohttp import http_exceptions, web
 
 from relay.api.tokens import Claims, Tokens
-from relay.calls.invitation import Party
 from relay.config import Config
 from relay.errors import ApiError, Code
 
@@ -26,22 +25,6 @@ def bearer(request: web.Request) -> str:
     return token.strip()
 
 
-def party_or_operator(request: web.Request, tokens: Tokens) -> Party | None:
-    """Who asks: a party, or None for the operator. Raises ApiError 401, 403/2103 for a leg token."""
-    claims = tokens.read(bearer(request))
-    if claims.kind == "leg":
-        raise ApiError(403, Code.NO_API_PERMISSION, "a join credential opens a leg and nothing else")
-    return claims.party
-
-
-def party_of(request: web.Request, tokens: Tokens) -> Party:
-    """Who asks, a device or a user only. Raises ApiError 401, 403/2103."""
-    party = party_or_operator(request, tokens)
-    if party is None:
-        raise ApiError(403, Code.NO_API_PERMISSION, "this is for the call's own parties")
-    return party
-
-
 def leg_claims(request: web.Request, tokens: Tokens, *, expired: bool = False) -> Claims:
     """The claims behind a request for a leg. A bad credential is 401/2008."""
     token = bearer(request)
@@ -51,15 +34,18 @@ def leg_claims(request: web.Request, tokens: Tokens, *, expired: bool = False) -
         raise ApiError(401, Code.SESSION_KEY, fault.message) from None
 
 
-async def json_body(request: web.Request, config: Config, shape: type[T], *, optional: bool = False) -> T:
-    """The body as `shape`. With `optional`, an empty body is an empty object.
+async def json_body(
+    request: web.Request, config: Config, shape: type[T], *, optional: bool = False, any_type: bool = False
+) -> T:
+    """The body as `shape`. With `optional`, an empty body is an empty object; with `any_type` its content type does
+    not matter.
 
     Raises ApiError: 415 for another content type, 413 when too large, 408 when too slow, 400 for all else.
     """
     body = await _body(request, config)
     if not body and optional:
         body = b"{}"
-    elif request.content_type != JSON:
+    elif request.content_type != JSON and not any_type:
         raise ApiError(415, Code.WRONG_PARAMETER, f"the content type must be {JSON}")
     try:
         return msgspec.json.decode(body, type=shape)

@@ -1,9 +1,13 @@
-"""Bearer tokens: JWTs signed with HS256 (RFC 7519), nothing else accepted (RFC 8725 §3.1).
+"""Bearer tokens: JWTs signed with HS256 (RFC 7519), nothing else accepted (RFC 8725 §3.1), and API keys.
 
-Kinds: `operator` (the vendor's own server), `device` (one SN), `user` (one openid) and `leg` (join one room
-as one role). A leg token for a call is the join credential: `credential_s` long and good for one offer.
+Kinds: `operator` (the vendor's own server), `device` (one SN), `user` (one openid), `leg` (join one room as one role)
+and `push` (stands for a device towards who wants to call it; no bearer token). A leg token for a call is the join
+credential: `credential_s` long and good for one offer.
+
+An API key is a fixed secret of an operator's server, from the configuration; as a bearer it is an operator token.
 """
 
+import hashlib
 import secrets
 import time
 from collections import OrderedDict
@@ -21,7 +25,7 @@ ALGORITHM = "HS256"  # pinned: a token that names another one is refused
 TOKEN_MAX = 4096  # characters; ours have about 300
 LEEWAY_S = 5.0  # clocks of the operator's servers differ a little
 
-Kind = Literal["operator", "device", "user", "leg"]
+Kind = Literal["operator", "device", "user", "leg", "push"]
 
 
 class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,10 +41,11 @@ class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
     room: str = ""
     role: str = ""
     jti: str = ""
+    answers: bool = False  # a leg token whose first offer answers the call
 
     @property
     def party(self) -> Party | None:
-        """The party this token stands for; None for operator and leg tokens."""
+        """The party this token stands for; None for the others."""
         if self.kind == "device":
             return Party("device", self.sn or self.sub)
         if self.kind == "user":
@@ -53,25 +58,48 @@ class Tokens:
 
     def __init__(self, config: Config, wall: Callable[[], float] = time.time) -> None:
         self._secret = config.secret
-        self._credential_s = config.credential_s
+        self._config = config
         self._wall = wall
         self._spent: OrderedDict[str, float] = OrderedDict()  # credential -> exp
+        # By hash, so that looking one up tells nothing about the others by its time.
+        self._keys = {_hash(key.partition(":")[2]): key.partition(":")[0] for key in config.api_keys}
 
-    def mint(self, kind: Kind, subject: str, ttl_s: float, **claims: str) -> str:
+    def mint(self, kind: Kind, subject: str, ttl_s: float, **claims: str | bool) -> str:
         """A token for `ttl_s` seconds. `claims` are those of `Claims`."""
         now = self._wall()
         payload: dict[str, Any] = {"sub": subject, "kind": kind, "iat": int(now), "exp": int(now + ttl_s)}
         return jwt.encode({**payload, **claims}, self._secret, algorithm=ALGORITHM)
 
-    def credential(self, room: str, role: str, party: Party) -> str:
-        """A join credential: one offer, in one room, as one side."""
-        return self.mint("leg", party.id, self._credential_s, room=room, role=role, jti=secrets.token_urlsafe(12))
+    def credential(self, room: str, role: str, party: Party, *, answers: bool = False) -> str:
+        """A join credential: one offer, in one room, as one side. With `answers` the offer also takes the call."""
+        more: dict[str, str | bool] = {"answers": True} if answers else {}
+        key = secrets.token_urlsafe(12)
+        return self.mint("leg", party.id, self._config.credential_s, room=room, role=role, jti=key, **more)
+
+    def device(self, sn: str, model_id: str, life_s: float | None = None) -> tuple[str, int]:
+        """A device token and when it expires (Unix seconds)."""
+        life_s = self._config.device_token_s if life_s is None else life_s
+        return self.mint("device", sn, life_s, sn=sn, model_id=model_id), int(self._wall() + life_s)
+
+    def push(self, sn: str, model_id: str) -> tuple[str, int]:
+        """A push token and when it expires (Unix seconds)."""
+        life_s = self._config.push_token_s
+        return self.mint("push", sn, life_s, sn=sn, model_id=model_id), int(self._wall() + life_s)
+
+    def operator(self, key: str) -> tuple[str, int]:
+        """An operator token for the API key, and its life in seconds. Raises ApiError 401/40001."""
+        owner = self._keys.get(_hash(key))
+        if owner is None:
+            raise ApiError(401, Code.INVALID_CREDENTIAL)
+        return self.mint("operator", owner, self._config.api_token_s), int(self._config.api_token_s)
 
     def read(self, token: str, *, expired: bool = False) -> Claims:
         """Check signature, shape and time. With `expired`, one that ran out is taken too.
 
         Raises ApiError 401/13. The signature is compared in constant time (PyJWT uses hmac.compare_digest).
         """
+        if self._keys and (owner := self._keys.get(_hash(token))) is not None:
+            return Claims(sub=owner, kind="operator", exp=float("inf"))
         try:
             if len(token) > TOKEN_MAX:
                 raise ValueError("too long")
@@ -111,3 +139,7 @@ class Tokens:
     def unspend(self, claims: Claims) -> None:
         """Give a credential back whose offer was refused, so that the client can send a better one."""
         self._spent.pop(claims.jti, None)
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

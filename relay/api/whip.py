@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
+from relay.api.endpoint import Asked, Empty, Endpoint
 from relay.api.requests import SDP, SDP_FRAGMENT, leg_claims, sdp_body
 from relay.api.tokens import Tokens
 from relay.calls.rooms import Role, Rooms
@@ -19,6 +20,22 @@ from relay.errors import ApiError, Code
 
 ROOM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", re.MULTILINE)
+
+
+def endpoints(role: Role) -> tuple[Endpoint, ...]:
+    """Those of `/whip` (publisher) or `/whep` (player)."""
+    path, what = ("/whip", "Publish into a room") if role == "publisher" else ("/whep", "Play from a room")
+    return (
+        Endpoint(
+            "POST", path + "/{room}", "open", f"{what}: an SDP offer in, the answer out",
+            sdp=SDP, status=201, codes=(1, 5, 1004, 2003, 2004, 2103), tag="rooms",
+        ),
+        Endpoint(
+            "PATCH", path + "/{room}/{leg}", "patch", "Restart ICE (RFC 8840 fragment)",
+            sdp=SDP_FRAGMENT, codes=(1, 1004, 2010, 2103), tag="rooms",
+        ),
+        Endpoint("DELETE", path + "/{room}/{leg}", "close", "Leave a room", codes=(1, 2103), tag="rooms"),
+    )  # fmt: skip
 
 
 class Whip:
@@ -31,15 +48,10 @@ class Whip:
         self._service = service
         self._rooms = rooms
         self._tokens = tokens
+        self.ENDPOINTS = endpoints(role)
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post(self._path + "/{room}", self.open),
-            web.patch(self._path + "/{room}/{leg}", self.patch),
-            web.delete(self._path + "/{room}/{leg}", self.close),
-        ]
-
-    async def open(self, request: web.Request) -> web.Response:
+    async def open(self, asked: Asked[Empty, Empty]) -> web.Response:
+        request = asked.request
         room = self._allowed(request)
         offer = await sdp_body(request, self._config)
         self._check_directions(offer)
@@ -53,7 +65,8 @@ class Whip:
             headers={"Location": f"{self._path}/{room}/{ice.leg}", "ETag": ice.etag},
         )
 
-    async def patch(self, request: web.Request) -> web.Response:
+    async def patch(self, asked: Asked[Empty, Empty]) -> web.Response:
+        request = asked.request
         room = self._allowed(request, expired=True)
         fragment = await sdp_body(request, self._config, SDP_FRAGMENT)
         ice, answer = await self._rooms.patch_leg(
@@ -63,7 +76,8 @@ class Whip:
             return web.Response(status=204)
         return web.Response(text=answer, content_type=SDP_FRAGMENT, headers={"ETag": ice.etag})
 
-    async def close(self, request: web.Request) -> web.Response:
+    async def close(self, asked: Asked[Empty, Empty]) -> web.Response:
+        request = asked.request
         room = self._allowed(request, expired=True)
         await self._rooms.close_leg(room, self._role, request.match_info["leg"])
         return web.Response()

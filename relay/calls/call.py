@@ -78,6 +78,7 @@ class Kind(StrEnum):
     REJECT = "reject"
     BUSY = "busy"  # called side is in another call
     FORCE = "force"  # ended by the operator
+    REFUSED = "refused"  # the operator's server does not want this call
     SETTLE = "settle"
     RING_TIMER = "ring_timer"  # nobody answered
     JOIN_TIMER = "join_timer"  # caller did not come in
@@ -91,7 +92,9 @@ class Slot(StrEnum):
 
     ORIGIN = "<origin>"  # manual, unloadCallPage or forceFromApp, as given with the input
     KEEP_TIME = "<keepTime>"  # whole seconds since startVoip, 0 without a talk
+    SETTLED_TIME = "<settledTime>"  # whole seconds both were really there
     ERROR = "<error>"  # text given with the input, else the row's
+    CODE = "<code>"  # number given with the input
 
 
 class Emit(NamedTuple):
@@ -121,7 +124,7 @@ JOIN_FAIL_CALLER = Emit("joinFailCaller", {"errMsg": Slot.ERROR})
 JOIN_FAIL_LISTENER = Emit("joinFailListener", {"errMsg": Slot.ERROR})
 START = Emit("startVoip")
 TIMEOUT = Emit("timeout")
-FINISH = Emit("finishVoip", {"keepTime": Slot.KEEP_TIME})
+FINISH = Emit("finishVoip", {"keepTime": Slot.SETTLED_TIME})
 OTHER_SIDE_GONE = "room status is abort"  # §2.3
 NO_PACKETS = "call interrupted due to native reason"  # §2.3
 
@@ -340,6 +343,15 @@ TABLE: tuple[Row, ...] = (
         caller=_hang_up("endByCaller", "forceFromApp"),
         listener=_hang_up("endByCaller", "forceFromApp"),
     ),
+    # The operator's server said no to a cloud call, or nothing at all (§4.5).
+    Row(
+        BEFORE_TALK,
+        Kind.REFUSED,
+        State.ENDED,
+        End.CANCELLED,
+        caller=(Emit("cancelVoip", {"status": "other", "errCode": Slot.CODE, "errMsg": Slot.ERROR}),),
+        listener=_cancel("other"),
+    ),
     Row((State.ENDED,), Kind.SETTLE, State.SETTLED, caller=(FINISH,), listener=(FINISH,)),
 )
 
@@ -391,11 +403,15 @@ class Durations:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What happened. `origin` is for hang-ups and rejections, `error` for failures."""
+    """What happened. `origin` is for hang-ups and rejections, `error` for failures, `code` for a refusal;
+    `silent_s` says how long ago a lost side was last heard.
+    """
 
     kind: Kind
     origin: str = "manual"
     error: str = ""
+    code: int = 0
+    silent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +432,7 @@ class Call:
     started: float | None = None
     ended: float | None = None
     end: End | None = None
+    silent_s: float = 0.0  # of the talk's end, one side was already gone
     deadlines: Mapping[Kind, float] = field(default_factory=dict)
 
     def deadline(self) -> float | None:
@@ -427,6 +444,12 @@ class Call:
         if self.started is None:
             return 0
         return max(0, floor((now if self.ended is None else self.ended) - self.started))
+
+    def settled_time(self, now: float) -> int:
+        """Whole seconds that both were there: the shorter presence of the two (§7.5, settle)."""
+        if self.started is None:
+            return 0
+        return max(0, floor((now if self.ended is None else self.ended) - self.started - self.silent_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,11 +501,14 @@ def _apply(call: Call, given: Input, now: float) -> Step:
         started=now if to is State.TALKING and call.started is None else call.started,
         ended=now if row.end else call.ended,
         end=row.end or call.end,
+        silent_s=given.silent_s if row.end else call.silent_s,
         deadlines=_deadlines(call, to, now),
     )
     fill: dict[Slot, Any] = {
         Slot.ORIGIN: given.origin,
         Slot.KEEP_TIME: after.keep_time(now),
+        Slot.SETTLED_TIME: after.settled_time(now),
+        Slot.CODE: given.code,
         Slot.ERROR: given.error or row.error,
     }
     ending = (Emit("endVoip", {"keepTime": Slot.KEEP_TIME}),) if row.end else ()

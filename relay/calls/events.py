@@ -35,10 +35,11 @@ class Kept(NamedTuple):
 class Log:
     """One party's recent events and its listeners."""
 
-    __slots__ = ("kept", "seq", "sinks")
+    __slots__ = ("forgotten", "kept", "seq", "sinks")
 
     def __init__(self, seq: int, size: int) -> None:
         self.seq = seq
+        self.forgotten = 0  # number of the last event that can't be replayed any more; 0: none
         self.kept: deque[Kept] = deque(maxlen=size)
         self.sinks: list[Sink] = []
 
@@ -54,9 +55,11 @@ class Events:
 
     def publish(
         self, party: Party, room: str, name: str, data: dict[str, Any], reason: str, now: float, wall_ms: int
-    ) -> None:
-        """Number an event, keep it and hand it to the party's listeners."""
+    ) -> dict[str, Any]:
+        """Number an event, keep it and hand it to the party's listeners; returns it as they see it."""
         log = self._log(party, wall_ms)
+        if len(log.kept) == log.kept.maxlen:
+            log.forgotten = log.kept[0].seq
         log.seq += 1
         envelope: dict[str, Any] = {
             "seq": log.seq,
@@ -73,13 +76,15 @@ class Events:
         self.published += 1
         for sink in tuple(log.sinks):
             sink.put(frame)
+        return envelope
 
     def attach(
         self, party: Party, sink: Sink, after: int | None, live: Collection[str], now: float, wall_ms: int
     ) -> None:
         """Replay into `sink`, then keep it informed until `detach`.
 
-        With `after`: everything kept behind that number. Without: what belongs to the calls in `live`, so
+        With `after`: everything kept behind that number, and before it a frame `gap` if something behind that number
+        was forgotten already. Without: what belongs to the calls in `live`, so
         that a client that comes late (woken by a push) still sees the call that rings. Raises ApiError (429)
         when there are too many listeners.
         """
@@ -91,6 +96,8 @@ class Events:
         log.sinks.append(sink)
         self.sockets += 1
         self._expire(log, now)
+        if after is not None and after < log.forgotten:
+            sink.put(msgspec.json.encode({"type": "gap", "after": after, "first": log.forgotten + 1}).decode())
         for event in tuple(log.kept):
             if event.seq > after if after is not None else event.room in live:
                 sink.put(event.frame)
@@ -102,9 +109,10 @@ class Events:
             log.sinks.remove(sink)
             self.sockets -= 1
 
-    def listening(self, party: Party) -> bool:
+    def listening(self, party: Party) -> int:
+        """How many listeners the party has."""
         log = self._logs.get(party)
-        return log is not None and bool(log.sinks)
+        return 0 if log is None else len(log.sinks)
 
     def _log(self, party: Party, wall_ms: int) -> Log:
         log = self._logs.get(party)
@@ -126,7 +134,7 @@ class Events:
 
     def _expire(self, log: Log, now: float) -> None:
         while log.kept and now - log.kept[0].at > self._config.event_buffer_s:
-            log.kept.popleft()
+            log.forgotten = log.kept.popleft().seq
 
     def sweep(self, now: float) -> None:
         """Forget what is too old to be replayed and parties without anything left."""

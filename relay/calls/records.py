@@ -1,19 +1,18 @@
-"""Finished calls, kept in memory up to a bound. A store takes this place once calls outlive their node."""
+"""The latest finished calls, kept in memory: late hang-ups and second looks need not wait for the store."""
 
 from collections import OrderedDict
-from typing import Any
 
 from relay.calls.invitation import Party
+from relay.calls.view import CallView
 
 
 class Record:
     """One finished call: who may read it, and what they read."""
 
-    __slots__ = ("caller", "listener", "view")
+    __slots__ = ("parties", "view")
 
-    def __init__(self, caller: Party, listener: Party, view: dict[str, Any]) -> None:
-        self.caller = caller
-        self.listener = listener
+    def __init__(self, parties: tuple[Party, ...], view: CallView) -> None:
+        self.parties = parties
         self.view = view
 
 

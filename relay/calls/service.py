@@ -1,7 +1,7 @@
-"""Live calls: the shell around `call.py` that owns timers, parties, legs and finished calls.
+"""Live calls: the shell around `call.py` that owns timers and parties; legs, record and checks have files of their own.
 
 Every change goes through `_feed`: one input into the table, then its events to both parties, then the one
-timer. Media is told what follows (routes live, room closed) by tasks, because a table cannot wait.
+timer. Media and the store are told what follows by tasks, because a table cannot wait.
 
 One call a party: a caller that is in a call is refused (1005), a called party that is in one makes the new
 call end `busy` at once. A create repeated for the same pair within `late_result_s` is taken as a repeated
@@ -13,73 +13,42 @@ import logging
 import secrets
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine
-from typing import Any, Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Literal
 
 import msgspec
+from sqlalchemy import Connection
 
 from relay.calls import call as table
-from relay.calls.call import Call, Durations, End, Input, Kind, Presence, Side, State
+from relay.calls.admission import admit
+from relay.calls.call import Input, Kind, Side, State
 from relay.calls.events import Events
+from relay.calls.hunt import Outcome
 from relay.calls.ice_session import IceSession
 from relay.calls.invitation import Invitation, Party
+from relay.calls.journal import Journal
+from relay.calls.legs import HANGS_UP, Legs, told, too_late
+from relay.calls.live import OUTCOMES, REASONS, LiveCall
 from relay.calls.records import Record, Records
+from relay.calls.view import CallView
+from relay.calls.webhooks import Answer
 from relay.config import Config
 from relay.errors import ApiError, Code
-from relay.media.messages import Media, MediaError, MediaEvent
+from relay.media.messages import Media
+from relay.store.engine import Store
 
 log = logging.getLogger(__name__)
 
 Origin = Literal["manual", "unloadCallPage", "forceFromApp"]
 SWEEP_S = 60.0  # how often what is too old is forgotten
 
-REASONS: dict[End, str] = {
-    End.ABORT: "the call broke off",
-    End.BUSY: "the called party is in another call",
-    End.CANCELLED: "the caller gave up before the talk",
-    End.FORCED: "the operator ended the call",
-    End.HANGUP: "one side hung up",
-    End.REJECTED: "the called party refused",
-    End.TIME_LIMIT: "the time limit was reached",
-    End.TIMEOUT: "nobody answered in time",
-}
-
-# Leg events as inputs, by side and state of the leg.
-LOST = {Side.CALLER: Kind.CALLER_LOST, Side.LISTENER: Kind.LISTENER_LOST}
-RETRIES = {Side.CALLER: Kind.CALLER_RETRIES, Side.LISTENER: Kind.LISTENER_RETRIES}
 FAILS = {Side.CALLER: Kind.CALLER_FAILS, Side.LISTENER: Kind.LISTENER_FAILS}
-COMES_IN = {Side.CALLER: Kind.CALLER_IN, Side.LISTENER: Kind.LISTENER_IN}
-HANGS_UP = {Side.CALLER: Kind.CALLER_HANGS_UP, Side.LISTENER: Kind.LISTENER_HANGS_UP}
 
+# What a called party that drops out alone has done.
+DROPS = {Kind.REJECT: Outcome.REJECTED, Kind.BUSY: Outcome.BUSY, Kind.RING_TIMER: Outcome.TIMEOUT}
 
-class LiveCall:
-    """A call that has not ended: the table's state and what the shell adds to it."""
-
-    __slots__ = ("call", "invitation", "legs", "parties", "room", "rung", "timer", "wall_ms")
-
-    def __init__(self, room: str, invitation: Invitation, call: Call) -> None:
-        self.room = room
-        self.invitation = invitation
-        self.call = call
-        self.parties = {Side.CALLER: invitation.caller_party, Side.LISTENER: invitation.listener_party}
-        self.legs: dict[Side, Leg] = {}
-        self.timer: asyncio.TimerHandle | None = None
-        self.rung = False  # the called side was told
-        self.wall_ms: dict[str, int] = {}  # created, answered, started, ended: Unix milliseconds
-
-    def side_of(self, party: Party) -> Side | None:
-        for side, own in self.parties.items():
-            if own == party:
-                return side
-        return None
-
-
-class Leg(NamedTuple):
-    """A party's current leg."""
-
-    call: LiveCall
-    side: Side
-    ice: IceSession
+Ask = Callable[[LiveCall], Awaitable[Answer]]
+"""Asks the operator's server whether a cloud call goes on (`iot_voip_notify`)."""
 
 
 class CallService:
@@ -88,111 +57,217 @@ class CallService:
     def __init__(
         self,
         media: Media,
+        store: Store,
+        journal: Journal,
         config: Config,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`clock` is monotonic seconds and drives all timers, `wall` is Unix seconds for what people read."""
         self._media = media
+        self._store = store
+        self._journal = journal
         self._config = config
         self._clock = clock
         self._wall = wall
         self._live: dict[str, LiveCall] = {}
-        self._legs: dict[str, Leg] = {}
         self._in_call: dict[Party, LiveCall] = {}
-        self._keys: OrderedDict[tuple[Party, str], tuple[float, str]] = OrderedDict()
+        self._creating: dict[Party, tuple[Invitation, asyncio.Future[LiveCall]]] = {}
+        self._keys: OrderedDict[tuple[Party, str], tuple[float, Invitation, asyncio.Future[LiveCall]]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._swept = clock()
+        self._closing = False
+        self.legs = Legs(media, self._feed, self._later, config.consent_s)
         self.events = Events(config)
         self.records = Records(config.max_records)
         self.draining = False
         self.created = 0
         self.ended: Counter[str] = Counter()  # by end reason
-        media.subscribe(self._media_event)
 
     # --- create ---
 
-    def create(self, invitation: Invitation, key: str | None = None) -> str:
-        """Make a call and ring the called party; returns the room id.
+    async def create(
+        self,
+        asked: Invitation,
+        key: str | None = None,
+        *,
+        check: Callable[[], None] = lambda: None,
+        ask: Ask | None = None,
+    ) -> LiveCall:
+        """Make a call and ring the called party.
 
-        The caller's identity is checked already; `key` is the request's idempotency key. Raises ApiError:
-        409/1005 when the caller is in another call, 403/9 without a grant, 409/2100 for a busy party when
-        configured so, 429/5 at the limit, 503/5 while draining.
+        The caller's identity is checked already; `key` is the request's idempotency key; `check` looks at its tokens,
+        whose turn comes after that of a call already going on. With `ask` the call rings only after the operator's
+        server agreed. Raises ApiError: 409/1005 when the caller is in another
+        call, what `admit` raises, 409/2100 for a busy party when configured so, 429/5 at the limit, 503/5 while
+        draining, 503/1002 when the store is down.
         """
         now = self._clock()
         self._sweep(now)
-        caller, listener = invitation.caller_party, invitation.listener_party
+        caller = asked.caller_party
         if key is not None and (known := self._keys.get((caller, key))) is not None:
-            return known[1]
+            if known[1] != asked:
+                raise ApiError(422, Code.WRONG_PARAMETER, "this Idempotency-Key was used for another call")
+            return await asyncio.shield(known[2])
+        if (under_way := self._creating.get(caller)) is not None:
+            if under_way[0] != asked:
+                raise ApiError(409, Code.PLUGIN_BUSY)
+            return await asyncio.shield(under_way[1])
         current = self._current(caller)
         if current is not None:
-            if self._repeats(current, invitation, now):
-                return self._remember(caller, key, current.room, now)
+            if self._repeats(current, asked, now):
+                self._remember(caller, key, asked, _done(current), now)
+                return current
             raise ApiError(409, Code.PLUGIN_BUSY)
-        if self._config.require_grants:
-            raise ApiError(403, Code.NO_GRANT)  # grants are kept by the store; until then there are none
-        busy = self._current(listener) is not None
-        if busy and self._config.refuse_busy:
-            raise ApiError(409, Code.SYSTEM_CALL)
-        if self.draining:
-            raise ApiError(503, Code.ROOM_NOT_MADE, "this node is draining; try another one")
-        if len(self._live) >= self._config.max_calls:
-            raise ApiError(429, Code.ROOM_NOT_MADE, "this node has as many calls as it may have")
-        durations = Durations(
-            ring_s=invitation.ring_timeout or self._config.ring_s,
-            join_s=self._config.join_s,
-            wait_s=self._config.wait_s,
-            limit_s=invitation.time_limit,
-        )
-        live = LiveCall(secrets.token_hex(16), invitation, table.create(durations, now))
-        live.wall_ms["created"] = self._wall_ms()
-        self._live[live.room] = live
-        self._in_call[caller] = live
+        check()
+        future: asyncio.Future[LiveCall] = asyncio.get_running_loop().create_future()
+        self._creating[caller] = (asked, future)
+        self._remember(caller, key, asked, future, now)
+        try:
+            live = await self._make(asked, ask)
+        except BaseException as fault:
+            if key is not None:
+                self._keys.pop((caller, key), None)
+            future.set_exception(fault if isinstance(fault, ApiError) else _withdrawn())
+            future.exception()  # somebody may wait for it, or nobody
+            raise
+        finally:
+            del self._creating[caller]
+        future.set_result(live)
+        return live
+
+    async def _make(self, asked: Invitation, ask: Ask | None) -> LiveCall:
+        room = secrets.token_hex(16)
+        created_ms = self._wall_ms()
+        full = self._no_room(asked)
+
+        def work(connection: Connection) -> LiveCall:
+            admitted = admit(connection, asked, self._config, created_ms)
+            if full is not None:
+                raise full
+            live = LiveCall(room, asked, admitted, self._config)
+            live.wall_ms["created"] = created_ms
+            self._journal.insert(connection, live.view(0), (live.caller, *live.called))
+            return live
+
+        try:
+            live = await self._store.run(work, lane=room)
+        except BaseException as fault:
+            if not isinstance(fault, ApiError) or fault.code == Code.REQUEST_FAILED:
+                self._journal.withdraw(room)  # it may still be written
+            raise
+        live.begin(self._clock())
+        self._live[room] = live
+        self._in_call[live.caller] = live
         self.created += 1
-        self._remember(caller, key, live.room, now)
-        if busy:
-            # The called party hears nothing: to its client this room does not exist, and an `endVoip` out of
-            # nowhere would look like the end of the call it is in.
-            self._feed(live, Input(Kind.BUSY))
-            return live.room
-        self._in_call[listener] = live
-        live.rung = True
-        self._publish(live, Side.LISTENER, "incomingCall", self._notice(live))
-        self._arm(live)
-        return live.room
+        if self._closing:
+            self._feed(live, Input(Kind.FORCE))
+        elif ask is not None:
+            self._arm(live)
+            live.notifying = self._later(self._ask(live, ask))
+        else:
+            self._begin(live)
+        return live
+
+    def _no_room(self, asked: Invitation) -> ApiError | None:
+        """Why the room cannot be made, the last of the checks at create."""
+        if self._config.refuse_busy and all(self._busy(party) for party in asked.called_parties):
+            return ApiError(409, Code.SYSTEM_CALL)
+        if self.draining:
+            return ApiError(503, Code.ROOM_NOT_MADE, "this node is draining; try another one")
+        if len(self._live) + len(self._creating) > self._config.max_calls:
+            return ApiError(429, Code.ROOM_NOT_MADE, "this node has as many calls as it may have")
+        return None
 
     def _current(self, party: Party) -> LiveCall | None:
         live = self._in_call.get(party)
         return None if live is None or self._due(live) else live
 
-    def _repeats(self, current: LiveCall, invitation: Invitation, now: float) -> bool:
+    def _busy(self, party: Party) -> bool:
+        return party in self._creating or self._current(party) is not None
+
+    def _repeats(self, current: LiveCall, asked: Invitation, now: float) -> bool:
         return (
-            current.parties[Side.CALLER] == invitation.caller_party
-            and current.parties[Side.LISTENER] == invitation.listener_party
-            and current.invitation.room_type == invitation.room_type
+            current.caller == asked.caller_party
+            and current.called == asked.called_parties
+            and current.asked.room_type == asked.room_type
             and now - current.call.created <= self._config.late_result_s
         )
 
-    def _remember(self, caller: Party, key: str | None, room: str, now: float) -> str:
-        if key is not None:
-            self._keys[caller, key] = (now, room)
-            while len(self._keys) > self._config.max_records:
-                self._keys.popitem(last=False)
-        return room
+    def _remember(
+        self, caller: Party, key: str | None, asked: Invitation, made: "asyncio.Future[LiveCall]", now: float
+    ) -> None:
+        if key is None:
+            return
+        self._keys[caller, key] = (now, asked, made)
+        while len(self._keys) > self._config.max_records:
+            self._keys.popitem(last=False)
 
-    def _notice(self, live: LiveCall) -> dict[str, Any]:
-        asked = live.invitation
-        return {
-            "roomType": asked.room_type,
-            "callerId": asked.caller.id,
-            "callerName": asked.caller.name,
-            "callerCameraStatus": asked.caller.camera_status,
-            "listenerId": asked.listener.id,
-            "listenerName": asked.listener.name,
-            "listenerCameraStatus": asked.listener.camera_status,
-            "query": asked.custom_query,
-            "ringTimeout": live.call.durations.ring_s,
-        }
+    async def _ask(self, live: LiveCall, ask: Ask) -> None:
+        answer = await ask(live)
+        if live.call.end is not None:
+            return
+        if answer.errcode:
+            message = answer.errmsg or "the operator's server refused the call"
+            self._feed(live, Input(Kind.REFUSED, error=message, code=answer.errcode))
+        elif live.call.answered is None:
+            self._begin(live)
+
+    # --- ringing ---
+
+    def _begin(self, live: LiveCall) -> None:
+        """Ring the first called party, or all of them."""
+        now = self._clock()
+        move = live.hunt.begin(now)
+        live.hunt = move.hunt
+        self._ring(live, move.rings, now)
+
+    def _ring(self, live: LiveCall, rings: tuple[int, ...], now: float) -> None:
+        for index in rings:
+            party = live.called[index]
+            refused = index in live.admitted.refused
+            if refused or self._busy(party):
+                # It hears nothing: to its client this room does not exist, and an `endVoip` out of nowhere would look
+                # like the end of the call it is in.
+                self._drop(live, index, Input(Kind.BUSY), now, Outcome.REFUSED if refused else Outcome.BUSY)
+                if live.call.end is not None:
+                    return
+                continue
+            self._in_call[party] = live
+            live.rung.add(index)
+            self._publish(live, party, "incomingCall", live.notice(index))
+            if not live.hunt.alone and live.hunt.strategy == "sequential":
+                self._tell_caller(live, index)
+        self._arm(live)
+
+    def _drop(self, live: LiveCall, index: int, given: Input, now: float, outcome: Outcome) -> bool:
+        """A ringing party says no, or nothing: alone while others are left, else for the whole call."""
+        move = live.hunt.drop(index, outcome, now)
+        live.hunt = move.hunt
+        if move.last:
+            live.winner = index  # the table's called side, for the events of the end
+            return self._feed(live, given, now)
+        if index in live.rung:
+            self._part(live, index, given, now)
+        self._ring(live, move.rings, now)
+        return True
+
+    def _part(self, live: LiveCall, index: int, given: Input, now: float) -> None:
+        """Tell one called party how the call ends for it, though it goes on: what the table would say."""
+        party = live.called[index]
+        live.rung.discard(index)
+        if self._in_call.get(party) is live:
+            del self._in_call[party]
+        ended = table.receive(live.call, given, now)
+        settled = table.receive(ended.call, Input(Kind.SETTLE), now)
+        assert ended.call.end is not None
+        for event in ended.listener + settled.listener:
+            self._publish(live, party, event.name, self._filled(live, Side.LISTENER, event), REASONS[ended.call.end])
+
+    def _tell_caller(self, live: LiveCall, index: int) -> None:
+        listener = live.admitted.listeners[index]
+        data = {"listenerId": listener.id, "listenerName": listener.name, "index": index}
+        self._publish(live, live.caller, "listenerChanged", data)
 
     # --- what the parties do ---
 
@@ -201,19 +276,42 @@ class CallService:
         live, side = self._own(room, party)
         if side is not Side.LISTENER:
             raise ApiError(403, Code.NO_API_PERMISSION, "only the called side can answer")
-        if not self._feed(live, Input(Kind.ANSWER)):
-            if live.call.end is not None:
-                raise _too_late()
-            raise ApiError(409, Code.JOIN_FAILED, "the call was answered already; join gives a new credential")
+        index = self._ringing(live, party)
+        if self._due(live) or live.call.answered is not None or index is None:
+            if live.call.end is None and index is not None and index == live.winner:
+                raise ApiError(409, Code.JOIN_FAILED, "the call was answered already; join gives a new credential")
+            raise too_late()
+        if index not in live.rung:
+            if self._busy(party):
+                raise ApiError(409, Code.OTHER_CALL)
+            live.rung.add(index)
+            self._in_call[party] = live
+        now = self._clock()
+        move = live.hunt.answer(index)
+        for other in move.taken:
+            if other in live.rung:
+                self._part(live, other, Input(Kind.CALLER_HANGS_UP), now)
+        live.hunt, live.winner = move.hunt, index
+        self._feed(live, Input(Kind.ANSWER))
+        if live.hunt.strategy == "simultaneous":
+            self._tell_caller(live, index)
+
+    def take(self, room: str, party: Party) -> None:
+        """Answer the call unless this party did so already. Raises as `answer` does."""
+        live = self._live.get(room)
+        if live is None or live.call.answered is None or live.index_of(party) != live.winner:
+            self.answer(room, party)
 
     def join(self, room: str, party: Party) -> Side:
         """May this party (again) send an offer? Returns its side. Raises ApiError: 404/1, 409/2000."""
         live, side = self._own(room, party)
-        self._due(live)
-        if live.call.end is not None:
-            raise _too_late()
-        if side is Side.LISTENER and live.call.answered is None:
-            raise ApiError(409, Code.JOIN_FAILED, "answer the call before joining it")
+        if self._due(live):
+            raise too_late()
+        if side is Side.LISTENER:
+            if live.call.answered is None:
+                raise ApiError(409, Code.JOIN_FAILED, "answer the call before joining it")
+            if live.index_of(party) != live.winner:
+                raise too_late()
         return side
 
     def reject(self, room: str, party: Party, status: Origin | Literal["busy"] = "manual") -> None:
@@ -229,7 +327,7 @@ class CallService:
         if side is not Side.LISTENER:
             raise ApiError(403, Code.NO_API_PERMISSION, "only the called side can reject; the caller hangs up")
         given = Input(Kind.BUSY) if status == "busy" else Input(Kind.REJECT, origin=status)
-        if not self._feed(live, given) and live.call.end is None:
+        if not self._refuse(live, party, given) and live.call.end is None:
             raise ApiError(409, Code.INTERRUPTED, "too late to reject; hang up instead")
 
     def hang_up(self, room: str, party: Party | None, origin: Origin = "manual") -> None:
@@ -241,7 +339,12 @@ class CallService:
         if isinstance(found, Record):
             return
         side = found.side_of(party) if party is not None else None
-        self._feed(found, Input(Kind.FORCE if side is None else HANGS_UP[side], origin=origin))
+        if side is None or party is None:
+            self._feed(found, Input(Kind.FORCE))
+        elif side is Side.LISTENER and found.call.answered is None:
+            self._refuse(found, party, Input(Kind.REJECT, origin=origin))
+        elif side is Side.CALLER or found.index_of(party) == found.winner:
+            self._feed(found, Input(HANGS_UP[side], origin=origin))
 
     def fail(self, room: str, party: Party, message: str) -> None:
         """A party's client gives up joining for good. Raises ApiError: 404/1, 409/1008 when it is in."""
@@ -249,121 +352,75 @@ class CallService:
         if isinstance(found, Record):
             return
         live, side = self._own(room, party)
-        if not self._feed(live, Input(FAILS[side], error=message)) and live.call.end is None:
+        mine = side is Side.CALLER or live.index_of(party) == live.winner
+        if not (mine and self._feed(live, Input(FAILS[side], error=message))) and live.call.end is None:
             raise ApiError(409, Code.INTERRUPTED, "this party is not joining")
+
+    def _ringing(self, live: LiveCall, party: Party) -> int | None:
+        """The party's index while it may answer. One behind the operator's cloud may before it was rung."""
+        index = live.index_of(party)
+        if index is None or (live.notifying is None and index not in live.rung):
+            return None
+        return index
+
+    def _refuse(self, live: LiveCall, party: Party, given: Input) -> bool:
+        """A called party says no, in whatever phase; False when nothing took it."""
+        if self._due(live):
+            return False
+        index = live.index_of(party)
+        assert index is not None
+        if live.call.answered is not None:
+            return index == live.winner and self._feed(live, given)
+        if live.hunt.candidates[index].outcome is not Outcome.RINGING:
+            return self._feed(live, given) if live.hunt.alone else False
+        return self._drop(live, index, given, self._clock(), DROPS[given.kind])
 
     # --- legs ---
 
-    async def open_leg(self, room: str, side: Side, offer: str) -> tuple[IceSession, str]:
+    async def open_leg(self, room: str, side: Side, offer: str, party: str = "") -> tuple[IceSession, str]:
         """Answer an SDP offer of a party; returns its ICE session and the SDP answer.
 
-        A party's earlier leg is replaced. Raises ApiError (409/2000 when the call is over or not answered)
-        and MediaError (the offer is refused).
+        `party` is the id the credential was given to, "" is any of that side. A party's earlier leg is replaced.
+        Raises ApiError (409/2000 when the call is over or not answered) and MediaError (the offer is refused).
         """
         live = self._live.get(room)
         if live is None or self._due(live):
-            raise _too_late()
+            raise too_late()
         if side is Side.LISTENER and live.call.answered is None:
             raise ApiError(409, Code.JOIN_FAILED, "answer the call before joining it")
-        leg = Leg(live, side, IceSession(secrets.token_hex(16), offer))
-        replaced = live.legs.get(side)
-        live.legs[side] = leg
-        self._legs[leg.ice.leg] = leg
-        if side is Side.CALLER:
-            self._feed(live, Input(Kind.CALLER_JOINS))
-        if replaced is not None:
-            # Before the new leg opens: the worker must never see two legs of one party in a room.
-            del self._legs[replaced.ice.leg]
-            await _told(self._media.close_leg(replaced.ice.leg))
-        self._check_open(leg)
-        try:
-            answer = await self._media.open_leg(room, leg.ice.leg, offer, live=live.call.state is State.TALKING)
-        except MediaError as refusal:
-            self._leg_gone(leg, refusal.message)
-            raise
-        except BaseException:  # the client went away while it waited: nobody has the answer
-            if self._legs.get(leg.ice.leg) is leg:
-                self._later(self._media.close_leg(leg.ice.leg))
-                self._leg_gone(leg, "the offer was withdrawn")
-            raise
-        try:
-            self._check_open(leg)
-        except ApiError:
-            # The call ended, or a newer offer took this one's place, while the worker was busy.
-            self._later(self._media.close_leg(leg.ice.leg))
-            raise
-        return leg.ice, answer
-
-    def _check_open(self, leg: Leg) -> None:
-        if self._legs.get(leg.ice.leg) is leg:
-            return
-        if leg.call.call.end is not None:
-            raise _too_late()
-        raise ApiError(409, Code.JOIN_FAILED, "the leg was lost, or a newer offer replaced it")
-
-    async def patch_leg(self, room: str, leg: str, fragment: str, if_match: str | None) -> str | None:
-        """See `IceSession.patch`. Raises ApiError 404/1 for an unknown leg."""
-        return await self._leg(room, leg).ice.patch(self._media, fragment, if_match)
-
-    async def close_leg(self, room: str, leg: str) -> None:
-        """A party leaves. One that was in the room thereby hangs up. Raises ApiError 404/1."""
-        left = self._leg(room, leg)
-        was_in = self._is_in(left.call, left.side)
-        del self._legs[leg], left.call.legs[left.side]
-        self._later(self._media.close_leg(leg))
-        if was_in:
-            self._feed(left.call, Input(HANGS_UP[left.side]))
-
-    def leg_owner(self, room: str, leg: str) -> tuple[IceSession, Side, Party]:
-        """Whose leg this is. Raises ApiError 404/1."""
-        found = self._leg(room, leg)
-        return found.ice, found.side, found.call.parties[found.side]
-
-    def _leg(self, room: str, leg: str) -> Leg:
-        found = self._legs.get(leg)
-        if found is None or found.call.room != room:
-            raise ApiError(404, Code.BAD_ROOM_ID, "no such leg")
-        return found
-
-    def _is_in(self, live: LiveCall, side: Side) -> bool:
-        if side is Side.CALLER:
-            return live.call.caller is Presence.IN
-        return live.call.state in (State.LISTENER_WAITING, State.TALKING)
-
-    def _media_event(self, event: MediaEvent) -> None:
-        """What media says about a leg. Legs that were replaced or left are no longer ours to hear about."""
-        leg = self._legs.get(event.leg)
-        if leg is None:
-            return
-        if event.state == "connected":
-            self._feed(leg.call, Input(COMES_IN[leg.side]))
-        else:
-            self._leg_gone(leg, event.reason)
-
-    def _leg_gone(self, leg: Leg, reason: str) -> None:
-        if self._legs.pop(leg.ice.leg, None) is None:
-            return
-        del leg.call.legs[leg.side]
-        if self._is_in(leg.call, leg.side):
-            self._feed(leg.call, Input(LOST[leg.side]))
-        else:
-            self._feed(leg.call, Input(RETRIES[leg.side], error=reason))
+        if party and party != live.party(side).id:
+            raise too_late()
+        return await self.legs.open(live, side, offer)
 
     # --- reading ---
 
-    def view(self, room: str, party: Party | None) -> dict[str, Any]:
-        """Everything about a call for its own parties and the operator (None). Raises ApiError 404/1."""
-        found = self._find(room, party)
-        if isinstance(found, Record):
-            return found.view
-        self._due(found)
-        return self._view(found)
+    async def view(self, room: str, party: Party | None) -> CallView:
+        """Everything about a call for its own parties and the operator (None). Raises ApiError 404/1, 503/1002."""
+        live = self._live.get(room)
+        if live is not None and not self._due(live):
+            if party is not None and live.side_of(party) is None:
+                raise ApiError(404, Code.BAD_ROOM_ID)
+            return live.view(self._clock())
+        record = self.records.find(room)
+        if record is not None:
+            if party is not None and party not in record.parties:
+                raise ApiError(404, Code.BAD_ROOM_ID)
+            return record.view
+        found = await self._journal.view(room)
+        if found is None or (party is not None and str(party) not in found[1]):
+            raise ApiError(404, Code.BAD_ROOM_ID)
+        return found[0]
+
+    def now(self, view: CallView) -> CallView:
+        """A record as it is at this moment: that of a call that lives here may be behind."""
+        live = self._live.get(view.room_id)
+        return view if live is None or self._due(live) else live.view(self._clock())
 
     async def stats(self, room: str, party: Party | None) -> dict[str, Any]:
         """The call and all that media knows about its room. Raises ApiError 404/1 and MediaError."""
-        view = self.view(room, party)
+        view = await self.view(room, party)
         media = await self._media.stats(room) if room in self._live else {}
-        return {**view, "media": media}
+        return {**msgspec.to_builtins(view), "media": media}
 
     def party_rooms(self, party: Party) -> tuple[str, ...]:
         """The rooms of a party's live calls (at most one)."""
@@ -372,9 +429,33 @@ class CallService:
 
     def __len__(self) -> int:
         """Calls that have not ended."""
-        return len(self._live)
+        return len(self._live) + len(self._creating)
 
     # --- the node's side ---
+
+    async def recover(self) -> int:
+        """End what this node's earlier life left behind, and tell the parties; returns how many calls."""
+        left = await self._journal.recover()
+        now, wall_ms = self._clock(), self._wall_ms()
+        for view, parties in left:
+            for party in parties:
+                is_caller = (party.kind, party.id) == (view.caller.kind, view.caller.id)
+                lost = {"keepTime": view.keep_time, "status": "unknown", "error": {"errMsg": table.OTHER_SIDE_GONE}}
+                over = {
+                    "keepTime": view.keep_time,
+                    "callerName": view.caller.name,
+                    "listenerName": view.listener.name,
+                    "roomType": view.room_type,
+                    "isCaller": is_caller,
+                    "businessType": view.business_type,
+                }
+                for name, data in (
+                    ("abortVoip", lost),
+                    ("endVoip", over),
+                    ("finishVoip", {"keepTime": view.keep_time}),
+                ):
+                    self.events.publish(party, view.room_id, name, data, view.reason, now, wall_ms)
+        return len(left)
 
     def drain(self) -> None:
         """Take no new calls; those that live go on."""
@@ -382,11 +463,12 @@ class CallService:
 
     async def close(self) -> None:
         """End every call (reason `forced`) and wait until media was told."""
-        self.draining = True
+        self.draining = self._closing = True
         for live in tuple(self._live.values()):
             self._feed(live, Input(Kind.FORCE))
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks or self._creating:
+            await asyncio.gather(*self._tasks, *(made for _, made in self._creating.values()), return_exceptions=True)
+            await asyncio.sleep(0)
 
     def expire(self) -> None:
         """Fire every timer that is due now; the loop does so by itself, this is for a clock of one's own."""
@@ -396,86 +478,102 @@ class CallService:
 
     # --- the one way a call changes ---
 
-    def _feed(self, live: LiveCall, given: Input) -> bool:
+    def _feed(self, live: LiveCall, given: Input, now: float | None = None) -> bool:
         """Give the table an input; True when a row took it."""
-        return self._changed(live, table.receive(live.call, given, self._clock()))
+        return self._changed(live, table.receive(live.call, given, self._clock() if now is None else now))
 
     def _due(self, live: LiveCall) -> bool:
-        """Run due timers; True when the call is over."""
-        self._changed(live, table.timeout(live.call, self._clock()))
+        """Run due timers, those of ringing parties and those of the table; True when the call is over."""
+        now = self._clock()
+        while live.call.end is None and (late := live.hunt.due(now)) is not None:
+            index, when = late
+            limit = live.call.deadline()
+            if limit is not None and limit <= when:
+                break
+            self._drop(live, index, Input(Kind.RING_TIMER), when, Outcome.TIMEOUT)
+        if live.call.end is None:
+            self._changed(live, table.timeout(live.call, now))
         return live.call.end is not None
 
     def _changed(self, live: LiveCall, step: table.Step) -> bool:
         before, after = live.call, step.call
+        if after is before:
+            return step.taken
         live.call = after
-        for name in ("answered", "started", "ended"):
-            if getattr(before, name) is None and getattr(after, name) is not None:
-                live.wall_ms[name] = self._wall_ms()
+        new = live.stamp(before, self._wall_ms())
+        if "ended" in new and step.caller and "errCode" in step.caller[0].data:
+            live.err = (step.caller[0].data["errCode"], step.caller[0].data["errMsg"])
         self._tell(live, step)
         if after.state is State.TALKING and before.state is not State.TALKING:
             self._later(self._media.go_live(live.room))
         if after.end is not None and before.end is None:
             self._finish(live)
-        elif before.deadlines != after.deadlines:
+            return step.taken
+        for name in new:
+            self._journal.note(f"call.{name}", live.view(self._clock()), live=True)
+        if before.deadlines != after.deadlines:
             self._arm(live)
         return step.taken
 
     def _finish(self, live: LiveCall) -> None:
         """Settle at once, free the parties, close the room, keep the record."""
+        assert live.call.end is not None
+        now = self._clock()
         if live.timer is not None:
             live.timer.cancel()
             live.timer = None
-        for party in live.parties.values():
+        if live.notifying is not None:
+            live.notifying.cancel()
+        heard = live.hears()
+        live.hunt = live.hunt.end(OUTCOMES.get(live.call.end, Outcome.NOT_RUNG))
+        for party in (live.caller, *live.called):
             if self._in_call.get(party) is live:
                 del self._in_call[party]
-        for leg in live.legs.values():
-            self._legs.pop(leg.ice.leg, None)
-        live.legs.clear()
+        self.legs.forget(live)
         del self._live[live.room]
-        step = table.receive(live.call, Input(Kind.SETTLE), self._clock())
+        self._journal.note("call.ended", live.view(now), live=False)
+        step = table.receive(live.call, Input(Kind.SETTLE), now)
         live.call = step.call
-        self._tell(live, step)
-        assert live.call.end is not None
-        self.ended[live.call.end] += 1
-        self.records.put(live.room, Record(live.parties[Side.CALLER], live.parties[Side.LISTENER], self._view(live)))
+        self._tell(live, step, heard)
+        self.ended[live.call.end or ""] += 1
+        view = live.view(now)
+        self.records.put(live.room, Record((live.caller, *live.called), view))
+        self._journal.note("call.finished", view, live=False)
         self._later(self._media.close_room(live.room))
 
-    def _tell(self, live: LiveCall, step: table.Step) -> None:
-        for side, events in ((Side.CALLER, step.caller), (Side.LISTENER, step.listener)):
-            if side is Side.LISTENER and not live.rung:
-                continue
-            for event in events:
-                data = event.data
-                if event.name == "startVoip":
-                    data = {"startTime": live.wall_ms["started"]}
-                elif event.name == "endVoip":
-                    data = {
-                        **data,
-                        "callerName": live.invitation.caller.name,
-                        "listenerName": live.invitation.listener.name,
-                        "roomType": live.invitation.room_type,
-                        "isCaller": side is Side.CALLER,
-                        "businessType": live.invitation.business,
-                    }
-                self._publish(live, side, event.name, data)
+    def _tell(self, live: LiveCall, step: table.Step, heard: tuple[int, ...] | None = None) -> None:
+        """Both sides' events; the called side is every party that rings until one has answered."""
+        for event in step.caller:
+            self._publish(live, live.caller, event.name, self._filled(live, Side.CALLER, event))
+        for index in live.hears() if heard is None else heard:
+            for event in step.listener:
+                self._publish(live, live.called[index], event.name, self._filled(live, Side.LISTENER, event))
 
-    def _publish(self, live: LiveCall, side: Side, name: str, data: dict[str, Any]) -> None:
+    def _filled(self, live: LiveCall, side: Side, event: table.Event) -> dict[str, Any]:
+        if event.name == "startVoip":
+            return {"startTime": live.wall_ms["started"]}
+        if event.name == "endVoip":
+            return {**event.data, **live.end_data(side)}
+        return event.data
+
+    def _publish(self, live: LiveCall, party: Party, name: str, data: dict[str, Any], reason: str = "") -> None:
         end = live.call.end
-        self.events.publish(
-            live.parties[side],
+        envelope = self.events.publish(
+            party,
             live.room,
             name,
             data,
-            REASONS[end] if end is not None else "",
+            reason or (REASONS[end] if end is not None else ""),
             self._clock(),
             self._wall_ms(),
         )
+        self._journal.tell(f"event.{name}", {"party": party, **envelope}, live.room)
 
     def _arm(self, live: LiveCall) -> None:
         if live.timer is not None:
             live.timer.cancel()
             live.timer = None
-        deadline = live.call.deadline()
+        deadline = live.deadline()
         if deadline is not None:
             delay_s = max(0.0, deadline - self._clock())
             live.timer = asyncio.get_running_loop().call_later(delay_s, self._fire, live)
@@ -485,12 +583,12 @@ class CallService:
         if not self._due(live):
             self._arm(live)
 
-    def _later(self, told: Coroutine[Any, Any, None]) -> None:
-        """Tell media without waiting. A room or leg that is gone already is no fault."""
-
-        task = asyncio.get_running_loop().create_task(_told(told))
+    def _later(self, request: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Have something done without waiting for it."""
+        task = asyncio.get_running_loop().create_task(told(request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- finding ---
 
@@ -500,40 +598,17 @@ class CallService:
         if live is not None and (party is None or live.side_of(party) is not None):
             return live
         record = self.records.find(room)
-        if record is not None and (party is None or party in (record.caller, record.listener)):
+        if record is not None and (party is None or party in record.parties):
             return record
         raise ApiError(404, Code.BAD_ROOM_ID)
 
     def _own(self, room: str, party: Party) -> tuple[LiveCall, Side]:
         found = self._find(room, party)
         if isinstance(found, Record):
-            raise _too_late()
+            raise too_late()
         side = found.side_of(party)
         assert side is not None, "_find gives a party its own calls only"
         return found, side
-
-    def _view(self, live: LiveCall) -> dict[str, Any]:
-        call, asked = live.call, live.invitation
-        return {
-            "roomId": live.room,
-            "groupId": live.room,
-            "state": call.state,
-            "roomType": asked.room_type,
-            "direction": asked.direction,
-            "businessType": asked.business,
-            "chargeType": "duration",
-            "caller": {**msgspec.to_builtins(asked.caller), "kind": live.parties[Side.CALLER].kind},
-            "listener": {**msgspec.to_builtins(asked.listener), "kind": live.parties[Side.LISTENER].kind},
-            "keepTime": call.keep_time(self._clock()),
-            "timeLimit": asked.time_limit,
-            "ringTimeout": call.durations.ring_s,
-            "createdAt": live.wall_ms["created"],
-            "answeredAt": live.wall_ms.get("answered"),
-            "startedAt": live.wall_ms.get("started"),
-            "endedAt": live.wall_ms.get("ended"),
-            "endReason": call.end,
-            "reason": REASONS[call.end] if call.end is not None else "",
-        }
 
     def _sweep(self, now: float) -> None:
         if now - self._swept < SWEEP_S:
@@ -547,15 +622,11 @@ class CallService:
         return int(self._wall() * 1000)
 
 
-async def _told(told: Coroutine[Any, Any, None]) -> None:
-    try:
-        await told
-    except MediaError as refusal:
-        log.info("media refused a clean-up", extra={"reason": refusal.message})
-    except Exception:
-        log.exception("media failed")
+def _done(live: LiveCall) -> "asyncio.Future[LiveCall]":
+    future: asyncio.Future[LiveCall] = asyncio.get_running_loop().create_future()
+    future.set_result(live)
+    return future
 
 
-def _too_late() -> ApiError:
-    """§2.4: the text known for an answer or a join that comes after the end."""
-    return ApiError(409, Code.JOIN_FAILED, "retry join but voip is end")
+def _withdrawn() -> ApiError:
+    return ApiError(503, Code.REQUEST_FAILED, "the request was withdrawn; try again")

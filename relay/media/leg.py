@@ -10,7 +10,7 @@ from typing import Literal
 
 from native import Pump
 from native.srtp import Session
-from relay.media.messages import LegState
+from relay.media.messages import CONSENT_EXPIRED, LegState
 from relay.protocol.dtls import Certificate, Closed, Dtls, DtlsOutput, Failed, Keys, Send
 from relay.protocol.ice import (
     Address,
@@ -163,7 +163,7 @@ class Leg:
                     self._pump.unbind(self.handle, *address)
                 case ConsentExpired():
                     if self.phase == "connected":
-                        self._end("lost", "consent expired")
+                        self._end("lost", CONSENT_EXPIRED)
                     else:
                         self._end("failed", "no connectivity check" if self._path is None else "handshake timeout")
 

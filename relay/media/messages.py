@@ -12,6 +12,10 @@ import msgspec
 LegState = Literal["connected", "lost", "failed", "closed"]
 
 
+CONSENT_EXPIRED = "consent expired"
+"""The reason of a `lost` leg whose peer went silent (RFC 7675); others are lost in the moment they are told."""
+
+
 class MediaError(Exception):
     """A media request was refused.
 

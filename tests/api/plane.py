@@ -10,9 +10,9 @@ import aiohttp
 from aiohttp import web
 from calls.memory_media import MemoryMedia
 
-from relay.api.app import build
+from relay.api.app import build, plane
 from relay.api.tokens import Tokens
-from relay.calls.service import CallService
+from relay.calls.devices import Devices
 from relay.config import Config
 
 SECRET = "s" * 40
@@ -25,16 +25,18 @@ class Plane:
     """One running API plane and a client for it."""
 
     def __init__(self, **settings: Any) -> None:
-        self.config = Config(**{"secret": SECRET, "demo": True, **settings})
+        self.config = Config(**{"secret": SECRET, "demo": True, "store": "sqlite://", **settings})
         self.media = MemoryMedia()
         self.skew_s = 0.0
-        self.service = CallService(self.media, self.config, time.monotonic, self.wall)
+        self.base_plane = plane(self.media, self.config, "test", time.monotonic, self.wall)
+        self.service = self.base_plane.calls
+        self.devices = Devices(self.base_plane.store, self.config)
         self.tokens = Tokens(self.config, self.wall)
         self.is_ready = True
         self.base = ""
         self.http: aiohttp.ClientSession
         self.app = build(
-            self.config, self.service, self.media, metrics=_metrics, ready=lambda: self.is_ready, wall=self.wall
+            self.config, self.base_plane, self.media, metrics=_metrics, ready=lambda: self.is_ready, wall=self.wall
         )
 
     def wall(self) -> float:
@@ -97,6 +99,7 @@ async def _metrics() -> bytes:
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Plane]:
     plane = Plane(**settings)
+    await plane.base_plane.start()
     runner = web.AppRunner(plane.app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -108,6 +111,7 @@ async def running(**settings: Any) -> AsyncIterator[Plane]:
         finally:
             await plane.service.close()
             await runner.cleanup()
+            await plane.base_plane.close()
 
 
 def play(scene: Callable[[Plane], Coroutine[Any, Any, None]], **settings: Any) -> None:

@@ -28,7 +28,7 @@ def test_tokens() -> None:
             ({"kind": "operator", "id": "x"}, 1004),
             ({"kind": "user"}, 1004),
             ({"kind": "user", "id": ""}, 1004),
-            ({"kind": "user", "id": "a b"}, 20),
+            ({"kind": "user", "id": "a b"}, 7),
             ({"kind": "device", "id": "a/b"}, 2),
         ]:
             status, body = await plane.ask("POST", "/demo/token", json=json)
@@ -50,7 +50,7 @@ def test_pages(tmp_path: Path) -> None:
     async def check() -> None:
         plane = Plane()
         app = web.Application(middlewares=plane.app.middlewares)
-        app.add_routes(Demo(plane.config, Tokens(plane.config), tmp_path / "web").routes())
+        app.add_routes(Demo(plane.config, Tokens(plane.config), plane.devices, root=tmp_path / "web").routes())
         async with TestClient(TestServer(app)) as client:
             for path, content_type in [
                 ("/", "text/html"),
@@ -94,7 +94,7 @@ def test_a_missing_folder_is_a_404(tmp_path: Path) -> None:
     async def check() -> None:
         plane = Plane()
         app = web.Application(middlewares=plane.app.middlewares)
-        app.add_routes(Demo(plane.config, Tokens(plane.config), tmp_path / "none").routes())
+        app.add_routes(Demo(plane.config, Tokens(plane.config), plane.devices, root=tmp_path / "none").routes())
         async with TestClient(TestServer(app)) as client:
             assert (await client.get("/")).status == 404
 
@@ -118,7 +118,7 @@ def test_health_and_metrics() -> None:
 def test_only_demo_mode_has_demo_paths(demo: bool) -> None:
     async def check() -> None:
         plane = Plane(demo=demo)
-        app = build(plane.config, plane.service, plane.media, metrics=_none, ready=lambda: True)
+        app = build(plane.config, plane.base_plane, plane.media, metrics=_none, ready=lambda: True)
         paths = {str(resource.canonical) for resource in app.router.resources()}
         assert ("/demo/token" in paths) == demo
 

@@ -23,7 +23,14 @@ class Ear:
 
     @property
     def seqs(self) -> list[int]:
-        return [frame["seq"] - WALL_MS for frame in self.frames]
+        return [frame["seq"] - WALL_MS for frame in self.frames if "seq" in frame]
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """(asked behind, first that there still is)"""
+        return [
+            (frame["after"] - WALL_MS, frame["first"] - WALL_MS) for frame in self.frames if frame.get("type") == "gap"
+        ]
 
 
 def events(**settings: Any) -> Events:
@@ -74,6 +81,15 @@ def test_replay_is_bounded_in_time_and_number() -> None:
     assert attach(log, ANN, 0, 100).seqs == [3, 4, 5]
     say(log, ANN, 1, now=50)
     assert attach(log, ANN, 0, 120).seqs == [6]
+
+
+def test_a_client_hears_that_events_were_forgotten() -> None:
+    log = events(event_buffer=3, event_buffer_s=100)
+    say(log, ANN, 5, now=0)
+    assert attach(log, ANN, WALL_MS + 1, 1).gaps == [(1, 3)]
+    assert attach(log, ANN, WALL_MS + 2, 1).gaps == []
+    late = attach(log, ANN, WALL_MS + 4, 101)
+    assert (late.gaps, late.seqs) == ([(4, 6)], [])
 
 
 def test_parties_are_bounded_and_listeners_stay() -> None:

@@ -1,0 +1,265 @@
+"""Devices: their models, registration, secrets, picture profiles, and the users who were seen.
+
+A device is first made known by the operator (`put`), who may give it its secret in the factory, or hand it a ticket
+with which it registers itself. Its secret makes device tokens; the store keeps a hash of it alone.
+"""
+
+import hashlib
+import hmac
+import secrets
+from typing import Annotated, Any, Literal
+
+import msgspec
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.engine import Row
+from sqlalchemy.exc import IntegrityError
+
+from relay.calls.invitation import Id, Name, Party
+from relay.calls.tickets import use_ticket
+from relay.config import Config
+from relay.errors import ApiError, Code
+from relay.store.engine import Store
+from relay.store.schema import DEVICES, GRANTS, MODELS, USERS
+
+SECRET_BYTES = 32
+USERS_REMEMBERED = 50_000  # that were written lately, so that not every request writes again
+
+
+class Profile(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """How a device's picture is shown: the UIConfig of §1.9, kept for the device."""
+
+    camera_rotation: Literal[0, 90, 180, 270] = 0
+    aspect_ratio: Annotated[float, msgspec.Meta(gt=0, le=10)] | None = None  # None: 4/3, or as the picture comes
+    hor_mirror: bool = False
+    vert_mirror: bool = False
+    enable_toggle_camera: bool = True
+    object_fit: Literal["fill", "contain"] = "fill"
+
+
+class Model(msgspec.Struct, frozen=True, rename="camel"):
+    """A device type: which mini program it belongs to, and what its calls need."""
+
+    appid: Name = ""
+    name: Name = ""  # shown behind the device's name
+    approved: bool = True  # False: calls of the released mini program are refused with 12
+    call_needs_grant: bool = False  # True: callWMPF and callDevice need the user's grant too
+    charge_types: tuple[Literal["license", "duration"], ...] = ("license", "duration")
+    in_arrears: bool = False  # True: calls paid by duration are refused with 15, if licences are required
+
+
+class DeviceEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """What the operator says of a device."""
+
+    model_id: Id
+    name: Name = ""
+    kind: Literal["wmpf", "device", "cloud"] = "device"
+    license_expire_timestamp: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None  # Unix seconds
+
+
+class DeviceView(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A device as its operator and itself may read it; the secret is told once, when it is made."""
+
+    sn: str
+    model_id: str
+    name: str
+    kind: str
+    group_id: str | None
+    registered: bool
+    license_expire_timestamp: int | None
+    device_secret: str = ""
+
+
+class Devices:
+    """Devices and users of a node's store."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._config = config
+        self._seen: dict[str, str] = {}  # openid -> appid, as written
+
+    async def put_model(self, model_id: str, model: Model) -> None:
+        """Make a device type known, or change it."""
+        values = {
+            "appid": model.appid,
+            "name": model.name,
+            "approved": model.approved,
+            "call_needs_grant": model.call_needs_grant,
+            "charge_types": ",".join(model.charge_types),
+            "in_arrears": model.in_arrears,
+        }
+
+        def work(connection: Connection) -> None:
+            _put(connection, MODELS, {"model_id": model_id}, values)
+
+        await self._store.run(work, lane=model_id)
+
+    async def put(self, sn: str, entry: DeviceEntry, now_ms: int) -> DeviceView:
+        """Make a device known, or change it. The view of a new one holds its secret.
+
+        Raises ApiError 429/5 at `max_devices`.
+        """
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        expires = entry.license_expire_timestamp
+        values: dict[str, Any] = {
+            "model_id": entry.model_id,
+            "name": entry.name,
+            "kind": entry.kind,
+            "license_expires_ms": None if expires is None else expires * 1000,
+        }
+
+        def work(connection: Connection) -> DeviceView:
+            if connection.execute(select(DEVICES.c.sn).where(DEVICES.c.sn == sn)).first() is not None:
+                connection.execute(DEVICES.update().where(DEVICES.c.sn == sn).values(**values))
+                return _view(_found(connection, sn))
+            count = connection.execute(select(func.count()).select_from(DEVICES)).scalar() or 0
+            if count >= self._config.max_devices:
+                raise ApiError(429, Code.ROOM_NOT_MADE, "this node knows as many devices as it may")
+            made = {"sn": sn, "secret_hash": _hash(secret), "profile": "{}", "created_ms": now_ms}
+            connection.execute(DEVICES.insert().values(**values, **made))
+            return _view(_found(connection, sn), secret)
+
+        return await self._store.run(work, lane=sn)
+
+    async def learn(self, sn: str, model_id: str, name: str, now_ms: int) -> None:
+        """Demo mode: whoever says it is a device is one."""
+
+        def work(connection: Connection) -> None:
+            values = {
+                "model_id": model_id, "name": name, "kind": "device", "secret_hash": "", "profile": "{}",
+                "created_ms": now_ms, "registered_ms": now_ms,
+            }  # fmt: skip
+            if connection.execute(select(DEVICES.c.sn).where(DEVICES.c.sn == sn)).first() is None:
+                connection.execute(DEVICES.insert().values(sn=sn, **values))
+
+        await self._store.run(work, lane=sn)
+
+    async def view(self, sn: str) -> DeviceView:
+        """Raises ApiError 404/2."""
+        return _view(await self._store.run(lambda connection: _found(connection, sn), lane=sn))
+
+    async def remove(self, sn: str) -> None:
+        """Forget a device and what was granted to it. Raises ApiError 404/2."""
+
+        def work(connection: Connection) -> None:
+            _found(connection, sn)
+            connection.execute(delete(GRANTS).where(GRANTS.c.subject == f"sn:{sn}"))
+            connection.execute(delete(DEVICES).where(DEVICES.c.sn == sn))
+
+        await self._store.run(work, lane=sn)
+
+    async def register(self, sn: str, model_id: str, ticket: str, now_ms: int) -> str:
+        """A device that the operator made known registers itself with a ticket; returns its new secret.
+
+        Raises ApiError: 404/9800004 unknown SN, 403/9800003 another model, 403/9800011 bad ticket.
+        """
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+
+        def work(connection: Connection) -> str:
+            device = connection.execute(select(DEVICES).where(DEVICES.c.sn == sn)).first()
+            if device is None:
+                raise ApiError(404, Code.SN_NOT_REGISTERED)
+            if device.model_id != model_id:
+                raise ApiError(403, Code.MODEL_WRONG)
+            if not use_ticket(connection, ticket, sn, model_id, now_ms):
+                raise ApiError(403, Code.SN_TICKET_INVALID)
+            values = {"secret_hash": _hash(secret), "registered_ms": now_ms}
+            connection.execute(DEVICES.update().where(DEVICES.c.sn == sn).values(**values))
+            return secret
+
+        return await self._store.run(work, lane=sn)
+
+    async def authenticate(self, sn: str, secret: str) -> str:
+        """The model of the device whose secret this is. Raises ApiError 401/13, the same for unknown devices."""
+
+        def work(connection: Connection) -> Any:
+            return connection.execute(select(DEVICES).where(DEVICES.c.sn == sn)).first()
+
+        device = await self._store.run(work, lane=sn)
+        known = device.secret_hash if device is not None and device.secret_hash else _hash("nobody")
+        if not hmac.compare_digest(known, _hash(secret)) or device is None or not device.secret_hash:
+            raise ApiError(401, Code.DEVICE_TOKEN_WRONG, "the device secret is wrong")
+        return str(device.model_id)
+
+    async def profile(self, sn: str) -> Profile:
+        """Raises ApiError 404/2."""
+        device = await self._store.run(lambda connection: _found(connection, sn), lane=sn)
+        return msgspec.json.decode(device.profile, type=Profile)
+
+    async def put_profile(self, sn: str, change: dict[str, Any]) -> Profile:
+        """Change what `change` names; the rest stays. Raises ApiError 404/2, 400/1004."""
+
+        def work(connection: Connection) -> Profile:
+            kept = msgspec.json.decode(_found(connection, sn).profile)
+            try:
+                profile = msgspec.convert({**kept, **change}, Profile)
+            except msgspec.ValidationError as fault:
+                raise ApiError(400, Code.WRONG_PARAMETER, str(fault)) from None
+            text = msgspec.json.encode(profile).decode()
+            connection.execute(DEVICES.update().where(DEVICES.c.sn == sn).values(profile=text))
+            return profile
+
+        return await self._store.run(work, lane=sn)
+
+    async def saw_user(self, openid: str, appid: str, now_ms: int) -> None:
+        """Remember that a user signed in; written once in a node's life."""
+        if self._seen.get(openid) == appid:
+            return
+
+        def work(connection: Connection) -> None:
+            _put(connection, USERS, {"openid": openid}, {"appid": appid, "seen_ms": now_ms})
+
+        await self._store.run(work, lane=openid)
+        while len(self._seen) >= USERS_REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        self._seen[openid] = appid
+
+
+def check_sn(sn: str) -> None:
+    """Raises ApiError 400 with the codes of getSnTicket (§3.4)."""
+    if len(sn.encode()) > 128:
+        raise ApiError(400, Code.SN_TOO_LONG)
+    if not sn or not all(c.isascii() and (c.isalnum() or c in "_-") for c in sn):
+        raise ApiError(400, Code.SN_CHARACTERS)
+
+
+def owner_of(sn: str, party: Party | None) -> None:
+    """Raises ApiError 404/2 when a device asks about another one; the operator (None) may ask about all."""
+    if party is not None and party != Party("device", sn):
+        raise ApiError(404, Code.BAD_DEVICE_ID, "no such device")
+
+
+def _found(connection: Connection, sn: str) -> Row[Any]:
+    device = connection.execute(select(DEVICES).where(DEVICES.c.sn == sn)).first()
+    if device is None:
+        raise ApiError(404, Code.BAD_DEVICE_ID, "no such device")
+    return device
+
+
+def _view(device: Row[Any], secret: str = "") -> DeviceView:
+    expires = device.license_expires_ms
+    return DeviceView(
+        sn=device.sn,
+        model_id=device.model_id,
+        name=device.name,
+        kind=device.kind,
+        group_id=device.group_id,
+        registered=device.registered_ms is not None,
+        license_expire_timestamp=None if expires is None else expires // 1000,
+        device_secret=secret,
+    )
+
+
+def _put(connection: Connection, table: Any, key: dict[str, Any], values: dict[str, Any]) -> None:
+    """Insert, or update what is there, also when another node was quicker."""
+    where = [table.c[name] == value for name, value in key.items()]
+    if connection.execute(table.update().where(*where).values(**values)).rowcount:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(table.insert().values(**key, **values))
+    except IntegrityError:
+        connection.execute(table.update().where(*where).values(**values))
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,173 @@
+"""The record of calls in the store: written when a call is made, answered, talking and over, and read as history.
+
+The first entry is awaited before anybody rings, so a call that was announced is on record. Later ones are handed to the
+store, which keeps them in order until it can write them; media never waits. A node that died leaves calls marked as
+live; its next life ends them (`recover`), at the time it was last seen, with reason `abort`.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, literal, select, tuple_
+
+from relay.calls.invitation import Party
+from relay.calls.view import CallView
+from relay.calls.webhooks import Webhooks
+from relay.errors import ApiError, Code
+from relay.store.engine import Store
+from relay.store.schema import CALL_PARTIES, CALLS, NODES
+
+HISTORY_MAX = 200  # calls of one answer
+LOST = "the node was stopped in the middle of the call"
+
+
+class Journal:
+    """The records of one node's calls."""
+
+    def __init__(self, store: Store, webhooks: Webhooks, node: str, wall: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._webhooks = webhooks
+        self._node = node
+        self._wall = wall
+
+    def insert(self, connection: Connection, view: CallView, parties: Iterable[Party]) -> None:
+        """Part of the transaction that makes a call."""
+        room, created_ms = view.room_id, view.created_at
+        values = {"node": self._node, "live": True, "created_ms": created_ms, "view": _text(view)}
+        connection.execute(CALLS.insert().values(room=room, **values))
+        rows = [{"room": room, "party": str(party), "created_ms": created_ms} for party in dict.fromkeys(parties)]
+        connection.execute(CALL_PARTIES.insert(), rows)
+        self._webhooks.enqueue(connection, "call.created", view, created_ms)
+
+    def withdraw(self, room: str) -> None:
+        """A call whose maker did not wait for the store: it was never announced."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(CALL_PARTIES).where(CALL_PARTIES.c.room == room))
+            connection.execute(delete(CALLS).where(CALLS.c.room == room))
+
+        self._store.later(work, lane=room)
+
+    def note(self, event: str, view: CallView, *, live: bool) -> None:
+        """A call came further: `call.answered`, `call.started`, `call.ended`, `call.finished`."""
+        room, now_ms = view.room_id, int(self._wall() * 1000)
+        text = _text(view)
+
+        def work(connection: Connection) -> None:
+            connection.execute(CALLS.update().where(CALLS.c.room == room).values(live=live, view=text))
+            self._webhooks.enqueue(connection, event, view, now_ms)
+
+        self._store.later(work, lane=room)
+        self._webhooks.woken()
+
+    def tell(self, event: str, data: dict[str, Any], room: str) -> None:
+        """The same event that a party hears, for the webhooks that want it."""
+        if not self._webhooks.wants(event):
+            return
+        now_ms = int(self._wall() * 1000)
+        self._store.later(lambda connection: self._webhooks.enqueue(connection, event, data, now_ms), lane=room)
+        self._webhooks.woken()
+
+    # --- reading ---
+
+    async def view(self, room: str) -> tuple[CallView, set[str]] | None:
+        """A call's record and its parties, or None."""
+
+        def work(connection: Connection) -> tuple[CallView, set[str]] | None:
+            row = connection.execute(select(CALLS.c.view).where(CALLS.c.room == room)).first()
+            if row is None:
+                return None
+            parties = connection.execute(select(CALL_PARTIES.c.party).where(CALL_PARTIES.c.room == room)).scalars()
+            return _view(row.view), set(parties)
+
+        return await self._store.run(work, lane=room)
+
+    async def history(
+        self,
+        parties: tuple[Party, ...],
+        *,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[CallView], str | None]:
+        """Calls that all of `parties` take part in, newest first, and the cursor of the next page.
+
+        Raises ApiError 400/1004 for a cursor that is none.
+        """
+        limit = min(limit, HISTORY_MAX)
+        query = select(CALLS.c.room, CALLS.c.created_ms, CALLS.c.view)
+        for party in parties:
+            rooms = select(CALL_PARTIES.c.room).where(CALL_PARTIES.c.party == str(party))
+            query = query.where(CALLS.c.room.in_(rooms))
+        if from_ms is not None:
+            query = query.where(CALLS.c.created_ms >= from_ms)
+        if to_ms is not None:
+            query = query.where(CALLS.c.created_ms <= to_ms)
+        if before is not None:
+            when, _, room = before.partition("-")
+            if not (when.isascii() and when.isdigit() and len(when) <= 16 and room):
+                raise ApiError(400, Code.WRONG_PARAMETER, "before: must be `next` of an earlier answer")
+            query = query.where(tuple_(CALLS.c.created_ms, CALLS.c.room) < tuple_(literal(int(when)), literal(room)))
+        query = query.order_by(CALLS.c.created_ms.desc(), CALLS.c.room.desc()).limit(limit + 1)
+        rows = await self._store.run(lambda connection: connection.execute(query).all(), lane="history")
+        following = f"{rows[limit - 1].created_ms}-{rows[limit - 1].room}" if len(rows) > limit else None
+        return [_view(row.view) for row in rows[:limit]], following
+
+    # --- the node's own life ---
+
+    async def seen(self) -> None:
+        """Say that this node lives."""
+        now_ms = int(self._wall() * 1000)
+
+        def work(connection: Connection) -> None:
+            changed = connection.execute(NODES.update().where(NODES.c.node == self._node).values(seen_ms=now_ms))
+            if not changed.rowcount:
+                connection.execute(NODES.insert().values(node=self._node, seen_ms=now_ms))
+
+        await self._store.run(work, lane="nodes")
+
+    async def recover(self) -> list[tuple[CallView, list[Party]]]:
+        """End what this node's earlier life left behind; returns those calls and their parties."""
+        now_ms = int(self._wall() * 1000)
+
+        def work(connection: Connection) -> list[tuple[CallView, list[Party]]]:
+            seen_ms = connection.execute(select(NODES.c.seen_ms).where(NODES.c.node == self._node)).scalar() or now_ms
+            ended: list[tuple[CallView, list[Party]]] = []
+            left = select(CALLS).where(CALLS.c.node == self._node, CALLS.c.live.is_(True))
+            for row in connection.execute(left).all():
+                view = abandoned(_view(row.view), seen_ms)
+                connection.execute(CALLS.update().where(CALLS.c.room == row.room).values(live=False, view=_text(view)))
+                for event in ("call.ended", "call.finished"):
+                    self._webhooks.enqueue(connection, event, view, now_ms)
+                query = select(CALL_PARTIES.c.party).where(CALL_PARTIES.c.room == row.room)
+                ended.append((view, [_party(text) for text in connection.execute(query).scalars()]))
+            return ended
+
+        ended = await self._store.run(work, lane="nodes")
+        self._webhooks.woken()
+        return ended
+
+
+def abandoned(view: CallView, seen_ms: int) -> CallView:
+    """The record of a call whose node died, ended when the node was last seen."""
+    ended_ms = max(seen_ms, view.created_at, view.answered_at or 0, view.started_at or 0)
+    keep = 0 if view.started_at is None else (ended_ms - view.started_at) // 1000
+    return msgspec.structs.replace(
+        view, state="SETTLED", end_reason="abort", reason=LOST, ended_at=ended_ms, keep_time=keep
+    )
+
+
+def _party(text: str) -> Party:
+    kind, _, identity = text.partition(":")
+    return msgspec.convert({"kind": kind, "id": identity}, Party)
+
+
+def _view(text: str) -> CallView:
+    return msgspec.json.decode(text, type=CallView)
+
+
+def _text(view: CallView) -> str:
+    return msgspec.json.encode(view).decode()
