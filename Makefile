@@ -9,7 +9,7 @@ STAMP  := .make
 NATIVE := $(wildcard native/*.pyx native/*.pxd native/core/* benchmarks/*.pyx benchmarks/core/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test bench load check asan clean browser
+.PHONY: help build run test bench load calls check asan clean browser
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ bench: build  ## run the micro-benchmarks
 
 load: build  ## run the load test and write its report into benchmarks/out
 	@$(PY) -m benchmarks.load $(ARGS)
+
+calls: build  ## run the load test of the call plane
+	@$(PY) -m benchmarks.calls $(ARGS)
 
 # C warnings are errors here and only here, so that a newer compiler never breaks an installation.
 check: build  ## format, lint, types and C warnings, all as errors

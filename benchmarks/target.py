@@ -99,9 +99,11 @@ def first_in_line() -> None:
 
 
 class Relay:
-    """`relay serve --demo` with one worker: the node on one CPU, the worker on another."""
+    """`relay serve` with one worker: the node on one CPU, the worker on another. `settings` are RELAY_* variables."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, demo: bool = True, **settings: str) -> None:
+        self._arguments = ["--demo"] if demo else []
+        self._settings = settings
         self.secret = secrets.token_urlsafe(48)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -119,15 +121,22 @@ class Relay:
             "RELAY_MEDIA_PORT": "0",
             "RELAY_WORKERS": "1",
             "RELAY_SECRET": self.secret,
+            **self._settings,
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "relay", "serve", "--demo", "--workers", "1"],
+            [sys.executable, "-m", "relay", "serve", *self._arguments, "--workers", "1"],
             env=own | environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
         )
         pin(self._process.pid, cpu)
+
+    @property
+    def pid(self) -> int:
+        """The node's process."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def alive(self) -> bool:

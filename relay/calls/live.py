@@ -29,8 +29,8 @@ class LiveCall:
     """One call. `call` changes by the state table only, `hunt` by its own moves."""
 
     __slots__ = (
-        "_durations", "admitted", "asked", "call", "called", "caller", "err", "hunt", "notifying", "room", "rung", "timer",
-        "wall_ms", "winner",
+        "_durations", "admitted", "asked", "call", "called", "caller", "err", "hunt", "notifying", "room", "rung",
+        "timer", "wall_ms", "winner",
     )  # fmt: skip
 
     def __init__(self, room: str, asked: Invitation, admitted: Admitted, config: Config) -> None:
