@@ -90,9 +90,12 @@ class Leg:
         self._closing = False
         self._peer.on("connectionstatechange", self._on_state)
         self._peer.on("track", self._on_track)
+        self._camera: tuple[RTCRtpSender, MediaStreamTrack] | None = None  # who sends the pictures, and whence
         for kind in wanted:
             track = next((track for track in tracks if track.kind == kind), None)
             transceiver = self._peer.addTransceiver(track or kind, direction="sendrecv" if track else "recvonly")
+            if track is not None and kind == "video":
+                self._camera = transceiver.sender, track
             if preferred[kind]:
                 transceiver.setCodecPreferences(preferred[kind])
             # The connection's own state does not show that the relay said good-bye (DTLS close_notify): aiortc
@@ -128,6 +131,12 @@ class Leg:
             raise LegError(f"no media connection within {timeout_s:g} s: does a firewall block UDP to the relay?")
         if self.lost.is_set():
             raise LegError("the media connection failed: ICE found no way to the relay, or the DTLS handshake failed")
+
+    def show(self, camera: bool) -> None:
+        """Send pictures or send none; the connection stays as it was agreed."""
+        if self._camera is not None:
+            sender, track = self._camera
+            sender.replaceTrack(track if camera else None)
 
     async def stats(self) -> LegStats:
         """The counters now; the same object every time."""

@@ -65,10 +65,15 @@ def judge(name: str, data: Mapping[str, Any], *, caller: bool) -> tuple[Exit, st
                 Exit.NOT_ANSWERED,
                 "this device rejected the call" if ours else "the other side rejected the call",
             )
+        case "cancelVoip" if _error_text(data):
+            # The operator's server was asked about a cloud call and said no, or nothing.
+            return Exit.NOT_ANSWERED, f"the call was cancelled: {_error_text(data)}"
         case "cancelVoip":
             return (
                 Exit.NOT_ANSWERED,
-                "this device cancelled the call" if ours else "the caller cancelled the call",
+                "this device cancelled the call"
+                if ours
+                else "the caller cancelled the call, or another listener took it",
             )
         case "busy":
             return (

@@ -1,434 +1,205 @@
-"""A device's side of the call interface: HTTP requests and the event WebSocket.
+"""A party's requests about calls: make, answer, refuse, end; and its leg, posted as SDP."""
 
-The WebSocket is a resumable log: every event has a number, and after a cut the client asks for what came
-after the last one it saw (`?after=SEQ`), so an outage shorter than the relay's memory loses nothing.
-"""
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+from urllib.parse import urlencode
 
-import asyncio
-import os
-import random
-from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Any, Literal, Self
-
-import aiohttp
 import msgspec
 from yarl import URL
 
-HEARTBEAT_S = 5.0  # plugin-interface §7.5
-SILENCE_S = 15.0  # no frame for this long: the connection is dead even if TCP has not noticed
-REQUEST_S = 10.0
-BACKOFF_S = (0.2, 8.0)  # first and longest wait between two attempts
-MAX_BODY = 256 * 1024  # bytes of an answer or an event worth reading
+from relay.client.http import Answer, Http, Refused, Unreachable
+from relay.client.profile import Profile
 
 RoomType = Literal["voice", "video"]
+Strategy = Literal["sequential", "simultaneous"]
+Query = str | Mapping[str, str]
 
 
-class SignallingError(Exception):
-    """The relay could not be asked. `str()` is a sentence for a person."""
+class Listener(msgspec.Struct, frozen=True):
+    """A user to call. `camera`: whether that side begins with its camera on; `ring_timeout_s`: of this user."""
+
+    id: str
+    name: str = ""
+    camera: bool = True
+    ring_timeout_s: float | None = None
 
 
-class Unreachable(SignallingError):
-    """No answer at all: nothing listens there, the network is down, or it took too long."""
+def listeners_of(given: str | Listener | Sequence[str | Listener], camera: bool) -> list[Listener]:
+    """Whoever is to be called, one or several; `camera` is for those given by their openid alone. Raises
+    ValueError when there is nobody.
+    """
+    several = [given] if isinstance(given, str | Listener) else list(given)
+    if not several:
+        raise ValueError("a call needs somebody to call")
+    return [Listener(entry, camera=camera) if isinstance(entry, str) else entry for entry in several]
 
 
-class Refused(SignallingError):
-    """The relay answered no. `status` is HTTP's, `code` the plugin's error code (0 when it gave none)."""
+class Shown(msgspec.Struct, frozen=True):
+    """How the relay shows a party to the other one."""
 
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(f"{message} (HTTP {status}{f', code {code}' if code else ''})")
-        self.status = status
-        self.code = code
-        self.message = message
-
-
-class Event(msgspec.Struct, frozen=True):
-    """One frame of the event WebSocket (plugin-interface §2.1, with the additions of §7.1)."""
-
-    eventName: str
-    seq: int = 0
-    timestamp: int = 0  # Unix milliseconds, the relay's clock
-    roomId: str = ""
-    groupId: str = ""
-    data: dict[str, Any] | None = None
+    id: str = ""
+    name: str = ""
+    cameraStatus: int = 0  # 0 on, 1 off (plugin-interface §1.3)
+    kind: str = ""
 
 
 class Created(msgspec.Struct, frozen=True):
-    """The answer to create, answer and join: a room and the credential to join it with, once, within 60 s."""
+    """The answer to create, answer and join: a room and the credential to join it with, once, within 60 s.
+
+    The parties and picture profiles come with create only.
+    """
 
     roomId: str
     credential: str
     isSuccess: bool = True
-
-
-class _Fault(msgspec.Struct, frozen=True):
     errCode: int = 0
     errMsg: str = ""
+    caller: Shown | None = None
+    listener: Shown | None = None
+    callerProfile: Profile | None = None
+    listenerProfile: Profile | None = None
 
 
-class _State(msgspec.Struct, frozen=True):
+class View(msgspec.Struct, frozen=True):
+    """A call as the relay sees it now."""
+
     state: str
+    keepTime: float = 0.0
+    reason: str = ""  # why it ended, in words
 
+    @property
+    def over(self) -> bool:
+        return self.state in ("ENDED", "SETTLED")
 
-class _Token(msgspec.Struct, frozen=True):
-    token: str
+    @property
+    def talking(self) -> bool:
+        return self.state == "TALKING"
 
 
 class Signalling:
-    """One party's connection to a relay.
+    """Every method raises Refused (with the plugin's code) or Unreachable."""
 
-    `token` is the party's bearer token; `renew`, when given, is awaited for a new one after the relay refuses
-    it.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        renew: Callable[[], Awaitable[str]] | None = None,
-        heartbeat_s: float = HEARTBEAT_S,
-        silence_s: float = SILENCE_S,
-        backoff_s: tuple[float, float] = BACKOFF_S,
-        patience_s: float | None = None,
-    ) -> None:
-        """`patience_s`: how long a lost connection is sought again before Unreachable is raised; None: for
-        ever.
-        """
-        self.base = base_url(url)
-        self._token = token
-        self._renew = renew
-        self._heartbeat_s = heartbeat_s
-        self._silence_s = silence_s
-        self._backoff_s = backoff_s
-        self._patience_s = patience_s
-        self._session: aiohttp.ClientSession | None = None
-        self._last_seq = 0
-        self._last_timestamp = 0
-        self.online = asyncio.Event()
-        self.resumed = 0  # how often the event connection came back
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    # Calls
+    def __init__(self, http: Http) -> None:
+        self._http = http
 
     async def create_call(
         self,
         *,
         caller: str,
-        listener: str,
+        listeners: Sequence[Listener],
         room_type: RoomType,
         caller_name: str = "",
-        listener_name: str = "",
-        ring_timeout_s: int | None = None,
+        camera: bool = True,
+        strategy: Strategy | None = None,
+        ring_timeout_s: float | None = None,
+        time_limit_s: float | None = None,
+        query: Query = "",
+        miniprogram_state: str | None = None,
     ) -> Created:
-        """Call a user from this device. Raises Refused (with the plugin's code) or Unreachable."""
+        """Call users from this device. A lost answer is asked for again: it is the same room, never a second."""
         body: dict[str, Any] = {
             "direction": "device_to_user",
+            "businessType": 1,
             "roomType": room_type,
-            "caller": {"id": caller, "name": caller_name or caller},
-            "listener": {"id": listener} | ({"name": listener_name} if listener_name else {}),
+            "caller": {"id": caller, "name": caller_name or caller, "cameraStatus": int(not camera)},
         }
-        if ring_timeout_s is not None:
-            body["ringTimeout"] = ring_timeout_s
-        return await self._created("v1/calls", body)
+        if len(listeners) == 1 and strategy is None:
+            body["listener"] = _party(listeners[0])
+            ring_timeout_s = listeners[0].ring_timeout_s or ring_timeout_s
+        else:
+            body["listeners"] = [
+                _party(listener) | _given(ringTimeout=_whole(listener.ring_timeout_s)) for listener in listeners
+            ]
+            body["strategy"] = strategy or "sequential"
+        body |= _given(
+            ringTimeout=_whole(ring_timeout_s),
+            timeLimit=_whole(time_limit_s),
+            customQuery=(query if isinstance(query, str) else urlencode(query)) or None,
+            miniprogramState=miniprogram_state,
+        )
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        try:
+            answer = await self._http.post("v1", "calls", body=body, headers=headers)
+        except Unreachable:
+            answer = await self._http.post("v1", "calls", body=body, headers=headers)
+        created = answer.read(Created)
+        if not created.isSuccess:
+            raise Refused(answer.status, created.errCode, created.errMsg or "the relay refused the call")
+        return created
 
     async def answer(self, room: str) -> Created:
-        """Take the call. Raises Refused when it is over or was answered elsewhere."""
-        return await self._created(f"v1/calls/{room}/answer", {})
+        """Take the call. Refused when it is over or was answered elsewhere."""
+        return (await self._act(room, "answer")).read(Created)
 
     async def join(self, room: str) -> Created:
         """A fresh credential, for another try at joining inside the join timer."""
-        return await self._created(f"v1/calls/{room}/join", {})
+        return (await self._act(room, "join")).read(Created)
 
-    async def reject(self, room: str, *, busy: bool = False) -> None:
-        """Refuse the call; `busy` tells the caller that this side is in another one."""
-        await self._post_json(f"v1/calls/{room}/reject", {"status": "busy" if busy else "manual"})
+    async def reject(self, room: str) -> None:
+        """Refuse the call."""
+        await self._act(room, "reject", status="manual")
+
+    async def busy(self, room: str) -> None:
+        """Refuse the call and tell the caller that this side is in another one."""
+        await self._act(room, "reject", status="busy")
 
     async def fail(self, room: str, reason: str) -> None:
         """Give up joining for good, so that the other side need not wait for a timer."""
-        await self._post_json(f"v1/calls/{room}/fail", {"errMsg": reason[:256]})
-
-    async def over(self, room: str) -> bool:
-        """Whether the relay no longer has this call or has ended it. Raises SignallingError."""
-        try:
-            _, content, _ = await self._request("GET", self.base / "v1" / "calls" / room)
-            return msgspec.json.decode(content, type=_State).state in ("ENDED", "SETTLED")
-        except Refused as refusal:
-            if refusal.status == 404:
-                return True
-            raise
-        except msgspec.DecodeError as fault:
-            raise Refused(200, 0, f"answer not understood: {fault}") from fault
+        await self._act(room, "fail", errMsg=reason[:256])
 
     async def hang_up(self, room: str) -> None:
         """End the call in whatever phase it is: the relay makes it a cancel, a rejection or a hang-up."""
-        await self._post_json(f"v1/calls/{room}/hangup", {"origin": "manual"})
+        await self._act(room, "hangup", origin="manual")
 
-    # The leg
+    async def view(self, room: str) -> View | None:
+        """The call now; None when the relay no longer knows it."""
+        try:
+            return (await self._http.get("v1", "calls", room)).read(View)
+        except Refused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
 
     async def open_leg(self, room: str, credential: str, offer: str) -> tuple[str, str]:
         """Post an SDP offer; returns the SDP answer and the leg's URL (empty when the relay named none)."""
-        status, body, headers = await self._request(
+        answer = await self._http.request(
             "POST",
-            self.base / "v1" / "calls" / room / "legs",
+            self._http.base / "v1" / "calls" / room / "legs",
             data=offer.encode(),
             headers={"Content-Type": "application/sdp"},
             token=credential,
         )
-        if status != 201:
-            raise Refused(status, 0, "the relay gave no SDP answer")
+        if answer.status != 201:
+            raise Refused(answer.status, 0, "the relay gave no SDP answer")
         try:
-            answer = body.decode()
+            text = answer.content.decode()
         except UnicodeDecodeError:
-            raise Refused(status, 0, "the relay's SDP answer is not text") from None
-        location = headers.get("Location", "")
-        return answer, str(self.base.join(URL(location))) if location else ""
+            raise Refused(answer.status, 0, "the relay's SDP answer is not text") from None
+        location = answer.headers.get("Location", "")
+        return text, str(self._http.base.join(URL(location))) if location else ""
 
     async def close_leg(self, location: str) -> None:
         """Leave. A leg that is already gone is no fault."""
         try:
-            await self._request("DELETE", URL(location), token=self._token)
+            await self._http.request("DELETE", URL(location))
         except Refused as refusal:
             if refusal.status not in (401, 403, 404, 409, 410):
                 raise
 
-    # Events
-
-    async def listen(self, on_event: Callable[[Event], None], on_resume: Callable[[], None] | None = None) -> None:
-        """Hand over every event once and in order until cancelled, through any number of cut connections.
-
-        Raises Unreachable when the first connection fails or a later outage outlasts `patience_s`, and
-        Refused when the relay turns the token down. `online` is set while connected;
-        `on_resume` is called each time the connection came back, before the events that were missed.
-        """
-        loop = asyncio.get_running_loop()
-        wait_s, longest_s = self._backoff_s
-        lost_at: float | None = None
-        ever = False
-        while True:
-            try:
-                socket = await self._connect()
-            except Unreachable:
-                if not ever:
-                    raise
-                now = loop.time()
-                lost_at = now if lost_at is None else lost_at
-                if self._patience_s is not None and now - lost_at >= self._patience_s:
-                    raise
-                # Jitter, so that a thousand devices do not come back to a restarted relay in one instant.
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
-                wait_s = min(wait_s * 2, longest_s)
-                continue
-            self.resumed += ever
-            ever, lost_at, heard = True, None, False
-            self.online.set()
-            if self.resumed and on_resume is not None:
-                on_resume()
-            try:
-                heard = await self._receive(socket, on_event)
-            finally:
-                self.online.clear()
-                await socket.close()
-            if heard:
-                wait_s = self._backoff_s[0]
-            else:
-                # Accepted and dropped at once: a relay in trouble must not be hammered either.
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
-                wait_s = min(wait_s * 2, longest_s)
-
-    async def _connect(self, *, renewed: bool = False) -> aiohttp.ClientWebSocketResponse:
-        url = self.base / "v1" / "events"
-        if self._last_seq:
-            url = url.with_query(after=str(self._last_seq))
-        try:
-            return await self._client().ws_connect(
-                url,
-                headers={"Authorization": f"Bearer {self._token}"},
-                max_msg_size=MAX_BODY,
-                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
-            )
-        except aiohttp.WSServerHandshakeError as refusal:
-            if refusal.status == 401 and self._renew is not None and not renewed:
-                self._token = await self._renew()
-                return await self._connect(renewed=True)
-            if refusal.status >= 500 or refusal.status == 429:
-                raise Unreachable(f"the relay at {self.base} is not ready (HTTP {refusal.status})") from refusal
-            raise Refused(refusal.status, 0, f"the relay at {self.base} refused the event connection") from refusal
-        except (aiohttp.ClientError, TimeoutError, OSError) as fault:
-            raise Unreachable(f"cannot reach a relay at {self.base}: {_cause(fault)}") from fault
-
-    async def _receive(self, socket: aiohttp.ClientWebSocketResponse, on_event: Callable[[Event], None]) -> bool:
-        """Read until the connection ends or falls silent; True when the relay said anything at all."""
-        beating = asyncio.ensure_future(self._beat(socket))
-        heard = False
-        try:
-            while True:
-                try:
-                    message = await socket.receive(timeout=self._silence_s)
-                except TimeoutError:
-                    return heard
-                if message.type is not aiohttp.WSMsgType.TEXT:
-                    # Binary frames are not ours; every other type means that the connection is ending.
-                    if message.type is aiohttp.WSMsgType.BINARY:
-                        continue
-                    return heard
-                heard = True
-                event = _event(message.data)
-                if event is not None and self._fresh(event):
-                    on_event(event)
-        finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
-
-    async def _beat(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        while not socket.closed:
-            try:
-                await socket.send_json({"type": "heartbeat"})
-            except (aiohttp.ClientError, OSError):
-                return  # the receiving side sees the same end and reconnects
-            await asyncio.sleep(self._heartbeat_s)
-
-    def _fresh(self, event: Event) -> bool:
-        """False for what a resumption repeats. Numbers that start over at a later time are a restarted
-        relay's.
-        """
-        if event.seq == 0:
-            return True
-        if event.seq <= self._last_seq and event.timestamp <= self._last_timestamp:
-            return False
-        self._last_seq, self._last_timestamp = event.seq, event.timestamp
-        return True
-
-    # HTTP
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_S))
-        return self._session
-
-    async def _created(self, path: str, body: dict[str, Any]) -> Created:
-        status, content = await self._post_json(path, body)
-        try:
-            created = msgspec.json.decode(content, type=Created)
-        except msgspec.DecodeError as fault:
-            refusal = _fault(content)
-            raise Refused(status, refusal.errCode, refusal.errMsg or f"answer not understood: {fault}") from fault
-        if not created.isSuccess:
-            refusal = _fault(content)
-            raise Refused(status, refusal.errCode, refusal.errMsg or "the relay refused the call")
-        return created
-
-    async def _post_json(self, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
-        url = self.base.joinpath(path)
-        for attempt in (1, 2):
-            try:
-                status, content, _ = await self._request(
-                    "POST", url, data=msgspec.json.encode(body), headers={"Content-Type": "application/json"}
-                )
-                return status, content
-            except Refused as refusal:
-                if refusal.status != 401 or self._renew is None or attempt == 2:
-                    raise
-                self._token = await self._renew()
-        raise AssertionError("unreachable")
-
-    async def _request(
-        self,
-        method: str,
-        url: URL,
-        *,
-        data: bytes | None = None,
-        headers: dict[str, str] | None = None,
-        token: str | None = None,
-    ) -> tuple[int, bytes, Any]:
-        headers = dict(headers or {}) | {"Authorization": f"Bearer {token or self._token}"}
-        return await _exchange(self._client(), method, url, data=data, headers=headers)
+    async def _act(self, room: str, action: str, **body: str) -> Answer:
+        return await self._http.post("v1", "calls", room, action, body=body)
 
 
-async def demo_token(url: str, *, kind: Literal["device", "user"], id: str, name: str = "") -> str:
-    """A token from a relay in demo mode. Raises Refused when it is not in demo mode, or Unreachable."""
-    base = base_url(url)
-    body = {"kind": kind, "id": id} | ({"name": name} if name else {})
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_S)) as session:
-        try:
-            _, content, _ = await _exchange(
-                session,
-                "POST",
-                base / "demo" / "token",
-                data=msgspec.json.encode(body),
-                headers={"Content-Type": "application/json"},
-            )
-        except Refused as refusal:
-            if refusal.status in (404, 405):
-                raise Refused(
-                    refusal.status,
-                    refusal.code,
-                    f"the relay at {base} is not in demo mode: a --token is needed",
-                ) from refusal
-            raise
-    try:
-        return msgspec.json.decode(content, type=_Token).token
-    except msgspec.DecodeError as fault:
-        raise Refused(200, 0, f"what answers at {base} is not a relay: {fault}") from fault
+def _party(listener: Listener) -> dict[str, Any]:
+    return {"id": listener.id, "cameraStatus": int(not listener.camera)} | _given(name=listener.name or None)
 
 
-def base_url(text: str) -> URL:
-    """The relay's address with a scheme and a path to append to. Raises ValueError."""
-    url = URL(text if "://" in text else f"http://{text}")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"{text!r} is not an http or https address")
-    return url.with_query(None).with_fragment(None)
+def _given(**fields: Any) -> dict[str, Any]:
+    """Those that were given: the relay's own defaults stand for the others."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-async def _exchange(
-    session: aiohttp.ClientSession, method: str, url: URL, *, data: bytes | None, headers: dict[str, str]
-) -> tuple[int, bytes, Any]:
-    try:
-        async with session.request(method, url, data=data, headers=headers) as response:
-            content = await response.content.read(MAX_BODY)
-            if response.status >= 400:
-                refusal = _fault(content)
-                reason = (
-                    refusal.errMsg or f"the relay at {url.origin()} refused: {response.reason or 'no reason given'}"
-                )
-                raise Refused(response.status, refusal.errCode, reason)
-            return response.status, content, response.headers
-    except (aiohttp.ClientError, TimeoutError, OSError) as fault:
-        raise Unreachable(f"cannot reach a relay at {url.origin()}: {_cause(fault)}") from fault
-
-
-def _event(text: str) -> Event | None:
-    """None for heartbeats and for whatever a newer relay may say."""
-    try:
-        return msgspec.json.decode(text, type=Event)
-    except msgspec.DecodeError:
-        return None
-
-
-def _fault(content: bytes) -> _Fault:
-    try:
-        return msgspec.json.decode(content, type=_Fault)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Fault()
-
-
-def _cause(fault: BaseException) -> str:
-    if isinstance(fault, TimeoutError):
-        return "no answer in time"
-    if isinstance(fault, aiohttp.ClientConnectorError):
-        # asyncio puts a text of its own where the system's would be; name resolution has negative numbers.
-        number = fault.os_error.errno or 0
-        return os.strerror(number) if number > 0 else fault.os_error.strerror or str(fault.os_error)
-    return str(fault) or type(fault).__name__
+def _whole(seconds: float | None) -> float | int | None:
+    """Whole numbers as integers, which is what the interface's tables show."""
+    return int(seconds) if seconds is not None and float(seconds).is_integer() else seconds

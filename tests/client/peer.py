@@ -7,6 +7,8 @@ HTTP, the event WebSocket with resumption, ICE, DTLS, SRTP and codecs.
 import asyncio
 import contextlib
 import json
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
 
@@ -84,9 +86,26 @@ class SmallRelay:
         self.connections = 0  # of the event WebSocket, ever
         self.asked_after: list[int] = []
         self.peers: list[FarPeer] = []
-        self.refuse: dict[str, tuple[int, dict[str, Any]]] = {}  # last part of a path -> what it answers
+        self.refuse: dict[str, tuple[int, dict[str, Any]]] = {}  # path or its last part -> what it answers
+        self.refused: Counter[str] = Counter()
+        self.keys: list[str] = []  # Idempotency-Key of each create
+        self.drop_answers = 0  # so many creates are carried out, and their answers get lost
         self.on_request: Callable[[str, str], None] = lambda method, action: None
         self.tokens = {"demo-1"}
+        self.tickets = {"ticket-1"}
+        self.secrets: dict[str, str] = {}  # of registered devices, by SN
+        self.token_life_s = 3600.0
+        self.clock_ahead_s = 0.0  # of this relay, before the device's
+        self.forgotten: int | None = None  # a resumption from before this number is told of a gap
+        self.profile: dict[str, Any] = {"cameraRotation": 0, "aspectRatio": 4 / 3, "objectFit": "fill"}
+        self.allowed = {"alice"}
+        self.state = "TALKING"
+        self.keep_s = 0
+        self.reason = ""
+        self.created: dict[str, Any] = {}  # more fields of the answer to create
+        self.before_created: Callable[[], None] = lambda: None  # the call is made, its caller does not know yet
+        self.hold: dict[str, asyncio.Event] = {}  # last part of a path -> the answer to it waits for this
+        self._born = time.monotonic()
         self._log: list[dict[str, Any]] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._sockets: set[web.WebSocketResponse] = set()
@@ -96,6 +115,14 @@ class SmallRelay:
         app = web.Application()
         app.router.add_post("/demo/token", self._token)
         app.router.add_get("/v1/events", self._events)
+        app.router.add_post("/v1/devices/{sn}/register", self._register)
+        app.router.add_post("/v1/devices/{sn}/token", self._device_token)
+        app.router.add_get("/v1/devices/{sn}", self._device)
+        app.router.add_post("/v1/devices/{sn}/push-token", self._push_token)
+        app.router.add_post("/v1/devices/{sn}/contacts/status", self._contacts)
+        app.router.add_get("/v1/devices/{sn}/grants", self._grants)
+        app.router.add_get("/v1/devices/{sn}/profile", self._profile)
+        app.router.add_put("/v1/devices/{sn}/profile", self._profile)
         app.router.add_post("/v1/calls", self._call)
         app.router.add_post("/v1/calls/{room}/legs", self._leg)
         app.router.add_delete("/v1/calls/{room}/legs/{leg}", self._leave)
@@ -117,7 +144,8 @@ class SmallRelay:
     def tell(self, name: str, room: str = "room-1", **data: Any) -> None:
         """Send an event, and keep it for whoever resumes."""
         seq = len(self._log) + 1
-        event = {"seq": seq, "timestamp": 1_000 + seq, "eventName": name, "roomId": room, "groupId": room, "data": data}
+        now_ms = 1_000 + int((time.monotonic() - self._born) * 1000)
+        event = {"seq": seq, "timestamp": now_ms, "eventName": name, "roomId": room, "groupId": room, "data": data}
         self._log.append(event)
         self.tell_text(json.dumps(event))
 
@@ -128,8 +156,9 @@ class SmallRelay:
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
-    def ring(self, room: str = "room-1", room_type: str = "video") -> None:
-        self.tell("incomingCall", room, roomType=room_type, callerId="alice", callerName="Alice", listenerId="SN-1")
+    def ring(self, room: str = "room-1", room_type: str = "video", **data: Any) -> None:
+        known = {"roomType": room_type, "callerId": "alice", "callerName": "Alice", "listenerId": "SN-1"}
+        self.tell("incomingCall", room, **(known | data))
 
     def end(self, reason: str, room: str = "room-1", keep_s: int = 0, **data: Any) -> None:
         self.tell(reason, room, **data)
@@ -143,6 +172,20 @@ class SmallRelay:
                 transport.abort()
         await until(lambda: not before & self._sockets, "the sockets are gone")
 
+    @contextlib.asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """An outage of the event connection, for the length of a block."""
+        self.refuse["events"] = (503, {"errCode": 2104, "errMsg": "draining"})
+        await self.cut()
+        yield
+        del self.refuse["events"]
+
+    async def expire(self) -> None:
+        """Every token runs out, and every event connection ends with its own."""
+        self.tokens = {f"used-up-{len(self.tokens)}"}  # so that later ones have other names
+        for socket in tuple(self._sockets):
+            await socket.close(code=4401, message=b"the token has expired")
+
     @property
     def actions(self) -> list[str]:
         return [path.rsplit("/", 1)[-1] for method, path, _, _ in self.requests if method == "POST"]
@@ -153,26 +196,106 @@ class SmallRelay:
         body = json.loads(text) if request.content_type == "application/json" and text else text
         self.requests.append((request.method, request.path, body, token))
         action = request.path.rsplit("/", 1)[-1]
-        if action in self.refuse:
-            status, answer = self.refuse[action]
-            raise _refusal(status, answer)
+        for name in (request.path, action):
+            if name in self.refuse:
+                self.refused[name] += 1
+                raise _refusal(*self.refuse[name])
         return action
+
+    def _check(self, request: web.Request) -> None:
+        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+            raise _refusal(401, {"errCode": 13, "errMsg": "the token is wrong"})
+
+    def new_token(self, kind: str = "device") -> str:
+        token = f"{kind}-{len(self.requests)}-{len(self.tokens)}"
+        self.tokens.add(token)
+        return token
+
+    def _given(self, **more: Any) -> web.Response:
+        """A device token and its end, by a clock of the relay's own."""
+        now_s = time.time() + self.clock_ahead_s
+        date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now_s))
+        answer = {"deviceToken": self.new_token("device"), "expireTimestamp": int(now_s + self.token_life_s)}
+        return web.json_response(answer | more, headers={"Date": date})
+
+    async def _register(self, request: web.Request) -> web.Response:
+        await self._note(request)
+        asked, sn = self.requests[-1][2], request.match_info["sn"]
+        if asked["snTicket"] not in self.tickets:
+            raise _refusal(400, {"errCode": 9800011, "errMsg": "the sn_ticket is invalid"})
+        self.tickets.remove(asked["snTicket"])
+        self.secrets[sn] = f"secret-of-{sn}"
+        return self._given(deviceSecret=self.secrets[sn])
+
+    async def _device_token(self, request: web.Request) -> web.Response:
+        await self._note(request)
+        if self.requests[-1][2]["deviceSecret"] != self.secrets.get(request.match_info["sn"]):
+            raise _refusal(401, {"errCode": 13, "errMsg": "the secret is wrong"})
+        return self._given()
+
+    async def _device(self, request: web.Request) -> web.Response:
+        await self._note(request)
+        self._check(request)
+        return web.json_response({"sn": request.match_info["sn"], "modelId": "MODEL-OF-THE-RELAY", "name": ""})
+
+    async def _push_token(self, request: web.Request) -> web.Response:
+        await self._note(request)
+        self._check(request)
+        return web.json_response({"pushToken": "push-1", "token": "push-1", "expireTimestamp": 1_900_000_000})
+
+    async def _contacts(self, request: web.Request) -> web.Response:
+        await self._note(request)
+        self._check(request)
+        asked = self.requests[-1][2]
+        known = {"sn": request.match_info["sn"], "model_id": asked["model_id"]}
+        contacts = [
+            known | {"openid": openid, "status": int(openid in self.allowed)} for openid in asked["openid_list"]
+        ]
+        return web.json_response({"errcode": 0, "errmsg": "ok", "contact_list": contacts})
+
+    async def _grants(self, request: web.Request) -> web.Response:
+        await self._note(request)
+        self._check(request)
+        return web.json_response({"grants": [{"grantId": "g-1", "openid": "alice", "status": 1}]})
+
+    async def _profile(self, request: web.Request) -> web.Response:
+        await self._note(request)
+        self._check(request)
+        if request.method == "PUT":
+            self.profile |= self.requests[-1][2]
+        return web.json_response(self.profile)
 
     async def _token(self, request: web.Request) -> web.Response:
         await self._note(request)
-        token = f"demo-{len(self.tokens)}" if self.tokens else "demo-fresh"
-        self.tokens.add(token)
-        return web.json_response({"token": token})
+        return web.json_response({"token": self.new_token("demo")})
 
     async def _call(self, request: web.Request) -> web.Response:
         action = await self._note(request)
+        self._check(request)
+        if action == "calls":
+            self.keys.append(request.headers.get("Idempotency-Key", ""))
+            self.before_created()
+            await self._held(action)
+            if self.drop_answers:
+                self.drop_answers -= 1
+                assert request.transport is not None
+                request.transport.abort()
+        else:
+            await self._held(action)
         asyncio.get_running_loop().call_soon(self.on_request, request.method, action)
         status = 201 if action == "calls" else 200
-        return web.json_response({"roomId": "room-1", "groupId": "room-1", "credential": "leg-token"}, status=status)
+        answer = {"roomId": "room-1", "groupId": "room-1", "credential": "leg-token"}
+        return web.json_response(answer | (self.created if action == "calls" else {}), status=status)
+
+    async def _held(self, action: str) -> None:
+        if action in self.hold:
+            await self.hold[action].wait()
 
     async def _state(self, request: web.Request) -> web.Response:
         await self._note(request)
-        return web.json_response({"roomId": "room-1", "state": "TALKING"})
+        return web.json_response(
+            {"roomId": "room-1", "state": self.state, "keepTime": self.keep_s, "reason": self.reason}
+        )
 
     async def _leg(self, request: web.Request) -> web.Response:
         await self._note(request)
@@ -187,15 +310,30 @@ class SmallRelay:
         await self._note(request)
         return web.Response(status=200)
 
+    def _live(self) -> list[dict[str, Any]]:
+        """The events of calls that have not ended, for somebody who comes for the first time."""
+        live: list[dict[str, Any]] = []
+        for event in self._log:
+            live.append(event)
+            if event["eventName"] in ("endVoip", "finishVoip"):
+                live = [other for other in live if other["roomId"] != event["roomId"]]
+        return live
+
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
-            raise _refusal(401, {"errCode": 13, "errMsg": "token"})
+        if "events" in self.refuse:
+            self.refused["events"] += 1
+            raise _refusal(*self.refuse["events"])
+        self._check(request)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         after = int(request.query.get("after", 0))
         self.connections += 1
         self.asked_after.append(after)
-        for event in self._log[max(0, after - 1) :] if after else self._log:  # the last one twice, on purpose
+        kept = self._log[max(0, after - 1) :] if after else self._live()  # the last one twice, on purpose
+        if after and self.forgotten is not None and after < self.forgotten:
+            await socket.send_str(json.dumps({"type": "gap", "after": after, "first": self.forgotten}))
+            kept = [event for event in kept if event["seq"] >= self.forgotten]
+        for event in kept:
             await socket.send_str(json.dumps(event))
         self._sockets.add(socket)
         try:
@@ -212,7 +350,8 @@ def _refusal(status: int, answer: dict[str, Any]) -> web.HTTPException:
     class Refusal(web.HTTPException):
         status_code = status
 
-    return Refusal(text=json.dumps(answer), content_type="application/json")
+    headers = {"Retry-After": answer["retryAfter"]} if "retryAfter" in answer else None
+    return Refusal(text=json.dumps(answer), content_type="application/json", headers=headers)
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""Signalling: requests, refusals, and an event stream that outlives its connections."""
+"""Requests about calls: what is sent, and what a refusal says."""
 
 import asyncio
 import contextlib
@@ -7,173 +7,136 @@ from typing import Any
 
 import pytest
 
-from relay.client.signalling import Event, Refused, Signalling, Unreachable, base_url, demo_token
+from relay.client import Http, Listener, Refused, Signalling, Unreachable
 
-from .peer import SmallRelay, running, until
+from .peer import SmallRelay
 
-QUICK: dict[str, Any] = {"heartbeat_s": 0.05, "silence_s": 5.0, "backoff_s": (0.01, 0.1)}
+ALICE = [Listener("alice")]
 
 
 @contextlib.asynccontextmanager
-async def listening(relay: SmallRelay, **options: Any) -> AsyncIterator[tuple[Signalling, list[Event]]]:
-    seen: list[Event] = []
-    async with (
-        Signalling(relay.url, "demo-1", **(QUICK | options)) as signalling,
-        running(signalling.listen(seen.append)),
-    ):
-        await until(signalling.online.is_set, "online")
-        yield signalling, seen
+async def signalling(url: str, token: str = "demo-1") -> AsyncIterator[Signalling]:
+    http = Http(url, token)
+    try:
+        yield Signalling(http)
+    finally:
+        await http.close()
 
 
-def test_a_cut_connection_is_resumed_where_it_broke() -> None:
-    async def main() -> None:
-        async with SmallRelay() as relay, listening(relay) as (signalling, seen):
-            relay.tell("one")
-            relay.tell("two")
-            await until(lambda: len(seen) == 2)
-            await relay.cut()
-            relay.tell("three")
-            relay.tell("four")
-            await until(lambda: len(seen) == 4)
-            assert [event.eventName for event in seen] == ["one", "two", "three", "four"]
-            assert relay.asked_after == [0, 2]
-            assert signalling.resumed == 1
-
-    asyncio.run(main())
+async def created(relay: SmallRelay, **options: Any) -> dict[str, Any]:
+    """The body that one create sends."""
+    async with signalling(relay.url) as asked:
+        await asked.create_call(caller="SN-1", room_type="video", **options)
+    body = relay.requests[-1][2]
+    assert isinstance(body, dict)
+    return body
 
 
-def test_many_cuts_lose_and_repeat_nothing() -> None:
-    async def main() -> None:
-        async with SmallRelay() as relay, listening(relay) as (_, seen):
-            for i in range(40):
-                relay.tell(f"event-{i}")
-                if i % 8 == 7:
-                    await relay.cut()
-            await until(lambda: len(seen) >= 40)
-            assert [event.eventName for event in seen] == [f"event-{i}" for i in range(40)]
-
-    asyncio.run(main())
-
-
-def test_heartbeats_are_sent_and_a_silent_relay_is_left() -> None:
+def test_a_call_of_one_user_has_the_plugin_s_names() -> None:
     async def main() -> None:
         async with SmallRelay() as relay:
-            async with listening(relay):
-                await until(lambda: relay.heartbeats >= 3)
-                assert relay.connections == 1
-            relay.connections = 0
-            async with listening(relay, heartbeat_s=60.0, silence_s=0.2) as (signalling, _):
-                await until(lambda: signalling.resumed >= 2)
+            body = await created(relay, listeners=ALICE, caller_name="Door")
+            assert body == {
+                "direction": "device_to_user",
+                "businessType": 1,
+                "roomType": "video",
+                "caller": {"id": "SN-1", "name": "Door", "cameraStatus": 0},
+                "listener": {"id": "alice", "cameraStatus": 0},
+            }
+            body = await created(
+                relay,
+                listeners=[Listener("alice", name="Alice", camera=False)],
+                camera=False,
+                ring_timeout_s=20,
+                time_limit_s=90.0,
+                query={"door": "2", "why": "a&b"},
+                miniprogram_state="trial",
+            )
+            assert body["caller"]["cameraStatus"] == 1
+            assert body["listener"] == {"id": "alice", "name": "Alice", "cameraStatus": 1}
+            assert (body["ringTimeout"], body["timeLimit"]) == (20, 90)
+            assert body["customQuery"] == "door=2&why=a%26b"
+            assert body["miniprogramState"] == "trial"
 
     asyncio.run(main())
 
 
-def test_a_restarted_relay_that_counts_anew_is_believed() -> None:
-    async def main() -> None:
-        async with SmallRelay() as relay, listening(relay) as (_, seen):
-            for _ in range(5):
-                relay.tell("before")
-            await until(lambda: len(seen) == 5)
-            await relay.cut()
-            await until(lambda: relay.connections == 2)
-            relay.tell_text('{"seq": 1, "timestamp": 99000, "eventName": "after", "roomId": "r"}')
-            await until(lambda: len(seen) == 6)
-            assert seen[-1].eventName == "after"
-
-    asyncio.run(main())
-
-
-def test_frames_that_are_no_events_are_passed_over() -> None:
-    async def main() -> None:
-        async with SmallRelay() as relay, listening(relay) as (_, seen):
-            for text in ("", "null", "[]", '{"eventName": 7}', '{"type":"heartbeat"}', "\ud7ff", '{"eventName":"x"'):
-                relay.tell_text(text)
-            relay.tell("good")
-            await until(lambda: seen)
-            assert [event.eventName for event in seen] == ["good"]
-
-    asyncio.run(main())
-
-
-def test_nothing_listening_is_told_as_such_at_once() -> None:
+def test_a_call_of_several_users_has_a_list_and_a_strategy() -> None:
     async def main() -> None:
         async with SmallRelay() as relay:
-            url = relay.url
-        async with Signalling(url, "t", **QUICK) as signalling:
-            with pytest.raises(Unreachable, match="cannot reach a relay at"):
-                await signalling.listen(lambda event: None)
-            with pytest.raises(Unreachable):
-                await signalling.answer("room-1")
-        with pytest.raises(Unreachable):
-            await demo_token(url, kind="device", id="SN-1")
+            several = [Listener("ann", ring_timeout_s=15), Listener("bob")]
+            body = await created(relay, listeners=several, ring_timeout_s=40)
+            assert "listener" not in body
+            assert body["listeners"] == [
+                {"id": "ann", "cameraStatus": 0, "ringTimeout": 15},
+                {"id": "bob", "cameraStatus": 0},
+            ]
+            assert (body["strategy"], body["ringTimeout"]) == ("sequential", 40)
+            assert (await created(relay, listeners=several, strategy="simultaneous"))["strategy"] == "simultaneous"
 
     asyncio.run(main())
 
 
-def test_a_relay_that_stays_away_is_given_up_after_the_patience_allowed() -> None:
+def test_a_lost_answer_to_create_is_asked_for_again_with_the_same_key() -> None:
     async def main() -> None:
-        async with Signalling("http://127.0.0.1:1", "demo-1", **QUICK, patience_s=0.2) as signalling:
-            async with SmallRelay() as relay:
-                signalling.base = base_url(relay.url)
-                task = asyncio.ensure_future(signalling.listen(lambda event: None))
-                await until(signalling.online.is_set)
-            with pytest.raises(Unreachable):
-                await task
+        async with SmallRelay() as relay, signalling(relay.url) as asked:
+            relay.drop_answers = 1
+            assert (await asked.create_call(caller="SN-1", listeners=ALICE, room_type="voice")).roomId == "room-1"
+            assert len(relay.keys) == 2
+            assert len(set(relay.keys)) == 1
 
     asyncio.run(main())
 
 
-def test_a_refusal_carries_the_plugin_s_code() -> None:
+def test_a_refusal_carries_the_plugin_s_code_and_says_what_to_do() -> None:
     async def main() -> None:
-        async with SmallRelay() as relay, Signalling(relay.url, "demo-1") as signalling:
+        async with SmallRelay() as relay, signalling(relay.url) as asked:
             relay.refuse["calls"] = (403, {"errCode": 9, "errMsg": "not authorised by the user"})
             with pytest.raises(Refused, match="not authorised") as caught:
-                await signalling.create_call(caller="SN-1", listener="alice", room_type="video")
+                await asked.create_call(caller="SN-1", listeners=ALICE, room_type="video")
             assert (caught.value.status, caught.value.code) == (403, 9)
+            assert "requestDeviceVoIP" in caught.value.advice
             relay.refuse["calls"] = (200, {"isSuccess": False, "roomId": "", "credential": "", "errCode": 5})
             with pytest.raises(Refused) as caught:
-                await signalling.create_call(caller="SN-1", listener="alice", room_type="video")
+                await asked.create_call(caller="SN-1", listeners=ALICE, room_type="video")
             assert caught.value.code == 5
             relay.refuse["answer"] = (200, {"strange": 1})
             with pytest.raises(Refused, match="not understood"):
-                await signalling.answer("room-1")
+                await asked.answer("room-1")
 
     asyncio.run(main())
 
 
-def test_a_refused_token_is_renewed_once() -> None:
+def test_a_relay_that_is_full_says_when_to_come_again() -> None:
+    async def main() -> None:
+        async with SmallRelay() as relay, signalling(relay.url) as asked:
+            relay.refuse["calls"] = (503, {"errCode": 5, "errMsg": "draining", "retryAfter": "7"})
+            with pytest.raises(Refused) as caught:
+                await asked.create_call(caller="SN-1", listeners=ALICE, room_type="video")
+            assert (caught.value.passing, caught.value.retry_after_s) == (True, 7.0)
+            assert caught.value.advice == "try again in 7 s"
+
+    asyncio.run(main())
+
+
+def test_a_long_answer_is_read_to_its_end_and_an_endless_one_is_not() -> None:
+    async def main() -> None:
+        async with SmallRelay() as relay, signalling(relay.url) as asked:
+            relay.created = {"padding": "x" * 500_000}
+            assert (await asked.create_call(caller="SN-1", listeners=ALICE, room_type="voice")).roomId == "room-1"
+            relay.created = {"padding": "x" * 2_000_000}
+            with pytest.raises(Refused, match="an answer of more than"):
+                await asked.create_call(caller="SN-1", listeners=ALICE, room_type="voice")
+
+    asyncio.run(main())
+
+
+def test_nothing_listening_is_told_as_such() -> None:
     async def main() -> None:
         async with SmallRelay() as relay:
-            renewed: list[str] = []
-
-            async def renew() -> str:
-                renewed.append(await demo_token(relay.url, kind="device", id="SN-1"))
-                return renewed[-1]
-
-            async with Signalling(relay.url, "stale", renew=renew, **QUICK) as signalling:
-                async with running(signalling.listen(lambda event: None)):
-                    await until(signalling.online.is_set)
-                assert len(renewed) == 1
-            async with Signalling(relay.url, "stale", **QUICK) as signalling:
-                with pytest.raises(Refused):
-                    await signalling.listen(lambda event: None)
+            url = relay.url
+        async with signalling(url) as asked:
+            with pytest.raises(Unreachable, match="cannot reach a relay at"):
+                await asked.answer("room-1")
 
     asyncio.run(main())
-
-
-def test_without_demo_mode_a_token_is_asked_for_in_words() -> None:
-    async def main() -> None:
-        async with SmallRelay() as relay:
-            relay.refuse["token"] = (404, {})
-            with pytest.raises(Refused, match="not in demo mode"):
-                await demo_token(relay.url, kind="device", id="SN-1")
-
-    asyncio.run(main())
-
-
-def test_addresses() -> None:
-    assert str(base_url("127.0.0.1:8080") / "v1") == "http://127.0.0.1:8080/v1"
-    assert str(base_url("https://relay.example/prefix/") / "v1" / "calls") == "https://relay.example/prefix/v1/calls"
-    for text in ("ftp://x", "http://", ""):
-        with pytest.raises(ValueError, match="not an http"):
-            base_url(text)
