@@ -215,7 +215,10 @@ def _doctor(options: argparse.Namespace) -> int:
     from relay.doctor import examine, show
 
     try:
+        # In demo mode no secret is needed; the store is still the one of a node that serves in earnest.
         config = load(options.config, overrides={"demo": True})
+        if not config.store:
+            config = load(options.config, overrides={"demo": True, "store": "sqlite:///relay.sqlite3"})
     except ConfigError as error:
         return _complain(str(error), USAGE)
     return show(examine(config))

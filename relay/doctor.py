@@ -48,6 +48,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _native()
     yield from _ports(config)
     yield _announced(config)
+    yield _store(config)
     yield _segmentation()
     yield _buffer(config.receive_buffer_bytes, "receive", socket.SO_RCVBUF, 33, "rmem_max")
     yield _buffer(config.send_buffer_bytes, "send", socket.SO_SNDBUF, 32, "wmem_max")
@@ -131,6 +132,30 @@ def _announced(config: Config) -> Finding:
         advice = "behind NAT, peers outside need the public one: --announce ADDR, and forward the UDP ports"
         return Finding("warn", "announced address", f"{words}: private", advice)
     return Finding("ok", "announced address", words)
+
+
+def _store(config: Config) -> Finding:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import DBAPIError
+
+    from relay.store.engine import StoreError, address
+
+    try:
+        url = address(config)
+        if url.get_backend_name() == "sqlite":
+            folder = Path(url.database or ".").resolve().parent
+            if not os.access(folder, os.W_OK):
+                return Finding("fail", "store", f"{folder} cannot be written", "choose another with --store")
+            return Finding("ok", "store", f"SQLite, in {folder}")
+        engine = create_engine(url, connect_args={"connect_timeout": 3})
+        with engine.connect() as connection:
+            version = connection.execute(text("SHOW server_version")).scalar()
+        engine.dispose()
+    except (StoreError, ImportError) as fault:
+        return Finding("fail", "store", str(fault), "see RELAY_STORE in README.md; PostgreSQL needs relay[postgres]")
+    except DBAPIError as fault:
+        return Finding("fail", "store", str(fault.orig).strip().splitlines()[0], "is it running, and may we log in?")
+    return Finding("ok", "store", f"PostgreSQL {version}")
 
 
 def _segmentation() -> Finding:

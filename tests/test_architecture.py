@@ -31,7 +31,7 @@ ALLOWED = {
     "relay.media": {"relay.media", "relay.protocol", "relay.config", "relay.logs", "native"},
     "relay.calls": {"relay.calls", "relay.media.messages", "relay.config", "relay.errors", "relay.store"},
     "relay.api": {"relay.api", "relay.calls", "relay.media.messages", "relay.config", "relay.errors", "relay.store"},
-    "relay.store": {"relay.store", "relay.config", "relay.errors", "relay.calls"},
+    "relay.store": {"relay.store", "relay.config", "relay.errors"},
     "relay.client": {"relay.client", "relay.protocol", "relay.logs"},
     "native": {"native"},
 }  # fmt: skip

@@ -1,5 +1,4 @@
 /** The device side of a call: a screen on the wall that is called by users and calls them. */
-import voip from './sdk/wmpf-voip.js';
 import { Account } from './ui/account.js';
 import { lang, onLanguage } from './ui/phrases.js';
 import { startPage } from './ui/page.js';
@@ -19,12 +18,4 @@ function showTime() {
 setInterval(showTime, 1_000);
 onLanguage(showTime);
 
-startPage(account, async ({ peer, video }) => {
-  const result = await voip.initByCaller({
-    businessType: 1,
-    roomType: video ? 'video' : 'voice',
-    caller: { id: account.id, name: account.name },
-    listener: { id: peer },
-  });
-  if (!result.isSuccess) throw result.errObj;
-});
+startPage(account);

@@ -16,6 +16,7 @@ addPhrases({
     'index.step1': 'Open both pages and allow microphone and camera when asked.',
     'index.step2': 'Press “Video call” or “Voice call” on one of them.',
     'index.step3': 'Press “Answer” on the other. The bars at the top show the quality.',
+    'index.test': 'Test the JavaScript SDK in this browser',
     'index.insecure': 'This address is not https. Browsers give microphone and camera only to https pages and to localhost.',
   },
   zh: {
@@ -32,6 +33,7 @@ addPhrases({
     'index.step1': '打开两个页面，并在提示时允许使用麦克风和摄像头。',
     'index.step2': '在其中一个页面点击“视频通话”或“语音通话”。',
     'index.step3': '在另一个页面点击“接听”。顶部的信号格显示通话质量。',
+    'index.test': '在此浏览器中测试 JavaScript SDK',
     'index.insecure': '当前地址不是 https。浏览器只允许 https 或 localhost 页面使用麦克风和摄像头。',
   },
 });

@@ -118,6 +118,37 @@ def test_a_rejected_call_ends_on_both_pages(context: BrowserContext, start_node:
         assert "rejectVoip" in state(page)["events"]
 
 
+def test_a_devices_profile_turns_its_picture_on_the_callers_page(
+    context: BrowserContext, start_node: Callable[..., Node]
+) -> None:
+    node = start_node("--workers", "1")
+    device = opened(context, node, "/device.html?id=door-3")
+    token = device.request.post(f"{node.url}/demo/token", data={"kind": "device", "id": "door-3"}).json()["token"]
+    profile = {"cameraRotation": 90, "objectFit": "contain"}
+    answer = device.request.put(
+        f"{node.url}/v1/devices/door-3/profile", data=profile, headers={"Authorization": f"Bearer {token}"}
+    )
+    assert answer.ok, answer.text()
+    user = opened(context, node, "/call.html?id=dora&peer=door-3")
+    user.set_viewport_size({"width": 360, "height": 780})
+    user.click("#call-video")
+    device.wait_for_selector("#answer:visible", timeout=WAIT_MS)
+    device.click("#answer")
+    wait_phase(user, "talking")
+    user.bring_to_front()
+    # 640x480 turned by 90 degrees is 3 wide and 4 high, and as wide as the phone.
+    user.wait_for_function(
+        """() => {
+          const { width, height } = document.querySelector('#remote').getBoundingClientRect();
+          return Math.round(width) === 360 && Math.round(height) === 480;
+        }""",
+        timeout=WAIT_MS,
+    )
+    # What this side sets goes before the profile.
+    user.evaluate("() => relayDemo.voip.setUIConfig({ listenerUI: { cameraRotation: 0 } })")
+    user.wait_for_function("() => Math.round(document.querySelector('#remote').getBoundingClientRect().height) === 270")
+
+
 def test_a_page_and_the_device_client_talk(
     context: BrowserContext, start_node: Callable[..., Node], tmp_path: Path
 ) -> None:

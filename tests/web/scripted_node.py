@@ -26,6 +26,15 @@ CHROMIUM = (
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+def answering(response: Callable[[], web.Response]) -> Handler:
+    """A handler that gives the same answer each time."""
+
+    async def handler(_request: web.Request) -> web.Response:
+        return response()
+
+    return handler
+
+
 def refused(status: int, code: int, text: str) -> web.Response:
     return web.json_response({"errCode": code, "errMsg": text}, status=status)
 
@@ -118,8 +127,8 @@ class ScriptedNode:
 
 
 @asynccontextmanager
-async def browser_before(node: ScriptedNode, *, fake_clock: bool = False) -> AsyncIterator[Page]:
-    """A page with the SDK as `voip` and `errors`, every event's name and data collected in `seen`."""
+async def serving(node: ScriptedNode) -> AsyncIterator[None]:
+    """The node listens, at `node.url`."""
 
     async def blank(_request: web.Request) -> web.Response:
         return web.Response(text=EMPTY_PAGE, content_type="text/html")
@@ -131,34 +140,38 @@ async def browser_before(node: ScriptedNode, *, fake_clock: bool = False) -> Asy
     app.router.add_route("*", "/{path:.*}", node.other)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    node.url = f"http://127.0.0.1:{port}"
-    executable = shutil.which("chromium")
-    assert executable, "the browser tests need Chromium; on Debian: apt-get install chromium"
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    node.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM))
-            page = await browser.new_page(locale="en-US")
-            if fake_clock:
-                await page.clock.install()
-            await page.goto(f"{node.url}/blank")
-            await page.evaluate(
-                """async () => {
-                  const sdk = await import('/web/sdk/wmpf-voip.js');
-                  window.voip = sdk.default;
-                  window.createVoip = sdk.createVoip;
-                  window.errors = await import('/web/sdk/errors.js');
-                  window.seen = [];
-                  window.log = (event) => seen.push(event);
-                  voip.onVoipEvent(log);
-                }"""
-            )
-            yield page
-            await browser.close()
+        yield
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def browser_before(node: ScriptedNode, *, fake_clock: bool = False) -> AsyncIterator[Page]:
+    """A page with the SDK as `voip` and `errors`, every event's name and data collected in `seen`."""
+    executable = shutil.which("chromium")
+    assert executable, "the browser tests need Chromium; on Debian: apt-get install chromium"
+    async with serving(node), async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM))
+        page = await browser.new_page(locale="en-US")
+        if fake_clock:
+            await page.clock.install()
+        await page.goto(f"{node.url}/blank")
+        await page.evaluate(
+            """async () => {
+              const sdk = await import('/web/sdk/wmpf-voip.js');
+              window.voip = sdk.default;
+              window.createVoip = sdk.createVoip;
+              window.errors = await import('/web/sdk/errors.js');
+              window.seen = [];
+              window.log = (event) => seen.push(event);
+              voip.onVoipEvent(log);
+            }"""
+        )
+        yield page
+        await browser.close()
 
 
 async def connect(page: Page, node: ScriptedNode) -> None:

@@ -193,6 +193,8 @@ def test_two_calls_that_cross_leave_the_first_one_ringing() -> None:
             assert error["errCode"] == 1005
             await page.wait_for_function("() => voip.state().phase === 'ringing'")
             assert await page.evaluate("() => voip.state().roomId") == "theirs"
+            names = [event["eventName"] for event in await seen(page, 2)]
+            assert names == ["incomingCall", "callPageOnShow"]  # the notice is told once
 
     asyncio.run(scenario())
 

@@ -4,25 +4,41 @@
  * Failures are always a VoipError: no answer is 1002, an unreadable one 1003, a refusal carries the node's own code.
  * A token may be a text or an async function; a function is asked again once after a 401, so that tokens can be short-lived.
  */
-import { CODE, VoipPluginError, refusal } from './errors.js';
+import { CODE, VoipError, VoipPluginError, refusal } from './errors.js';
+import { pause, request } from './runtime.js';
 
-const TIMEOUT_MS = 10_000;
 const RETRY_PAUSE_MS = 400;
 
 export class Backend {
   #token;
   #cached = null;
 
-  constructor(baseUrl, token) {
+  /** `kind` is 'device', 'user' or '' when it is not known yet. */
+  constructor(baseUrl, token, kind = '') {
     this.baseUrl = String(baseUrl).replace(/\/+$/, '');
     this.#token = token;
+    this.kind = kind;
   }
 
-  /** The party's token; `fresh` asks the token function again. */
+  /** The party's token; `fresh` asks the token function again. Throws 1000 when a device's function gives none. */
   async token(fresh = false) {
     if (typeof this.#token !== 'function') return this.#token;
-    if (fresh || this.#cached === null) this.#cached = await this.#token();
-    return this.#cached;
+    if (!fresh && this.#cached !== null) return this.#cached;
+    let token;
+    try {
+      token = await this.#token();
+    } catch (cause) {
+      if (this.kind === 'user' && cause instanceof VoipError) throw cause;
+      throw this.#tokenless(cause?.errMsg ?? cause?.message ?? String(cause), cause);
+    }
+    if (typeof token !== 'string' || token === '') throw this.#tokenless('the token function gave no text');
+    this.#cached = token;
+    return token;
+  }
+
+  #tokenless(why, cause) {
+    const code = this.kind === 'user' ? CODE.REQUEST_FAILED : CODE.DEVICE_TOKEN_FAILED;
+    return new VoipPluginError(`no token: ${why}`, code, { cause });
   }
 
   get canRenew() {
@@ -43,18 +59,18 @@ export class Backend {
     if (key) headers['Idempotency-Key'] = key;
     const send = async (fresh) => {
       headers.Authorization = `Bearer ${await this.token(fresh)}`;
-      return this.#fetch(path, { method, headers, keepalive, body: body === undefined ? undefined : JSON.stringify(body) });
+      return this.#send(path, { method, headers, keepalive, body: body === undefined ? undefined : JSON.stringify(body) });
     };
     let response;
     try {
       response = await send(false);
     } catch (error) {
       if (!key || error.errCode !== CODE.REQUEST_FAILED) throw error;
-      await new Promise((done) => setTimeout(done, RETRY_PAUSE_MS));
+      await pause(RETRY_PAUSE_MS);
       response = await send(false);
     }
     if (response.status === 401 && this.canRenew) response = await send(true);
-    return this.#parsed(response);
+    return parsed(response);
   }
 
   /**
@@ -63,40 +79,41 @@ export class Backend {
   async sdp(method, url, { body, type = 'application/sdp', bearer, keepalive = false } = {}) {
     const headers = { Authorization: `Bearer ${bearer ?? (await this.token())}` };
     if (body !== undefined) headers['Content-Type'] = type;
-    const response = await this.#fetch(url, { method, headers, body, keepalive });
-    if (!response.ok) throw refusal(response.status, await jsonOrNull(response));
-    const location = response.headers.get('Location');
-    return { text: await response.text(), location: location && new URL(location, response.url).href };
+    const { status, text, header } = await this.#send(url, { method, headers, body, keepalive });
+    if (!isOk(status)) throw refusal(status, jsonOrNull(text), header('Retry-After'));
+    const location = header('Location');
+    return { text, location: location && this.#absolute(location) };
   }
 
-  async #fetch(path, init) {
-    const url = /^https?:/.test(path) ? path : this.baseUrl + path;
+  async #send(path, init) {
     try {
-      return await fetch(url, { ...init, cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
+      return await request(this.#absolute(path), init);
     } catch (cause) {
-      const why = cause.name === 'TimeoutError' ? `no answer within ${TIMEOUT_MS / 1000} s` : 'the node cannot be reached';
-      throw new VoipPluginError(`request failed: ${why}`, CODE.REQUEST_FAILED, { cause });
+      throw new VoipPluginError(`request failed: ${cause.message}`, CODE.REQUEST_FAILED, { cause });
     }
   }
 
-  async #parsed(response) {
-    const text = await response.text();
-    let body = null;
-    try {
-      if (text) body = JSON.parse(text);
-    } catch (cause) {
-      if (response.ok) {
-        throw new VoipPluginError('the answer is not JSON', CODE.ANSWER_UNREADABLE, { cause, httpStatus: response.status });
-      }
-    }
-    if (!response.ok) throw refusal(response.status, body);
-    return body;
+  #absolute(path) {
+    return /^https?:/.test(path) ? path : this.baseUrl + path;
   }
 }
 
-async function jsonOrNull(response) {
+function parsed({ status, text, header }) {
+  const body = jsonOrNull(text);
+  if (!isOk(status)) throw refusal(status, body, header('Retry-After'));
+  if (body === null && text !== '' && text !== 'null') {
+    throw new VoipPluginError('the answer is not JSON', CODE.ANSWER_UNREADABLE, { httpStatus: status });
+  }
+  return body;
+}
+
+function isOk(status) {
+  return status >= 200 && status < 300;
+}
+
+function jsonOrNull(text) {
   try {
-    return JSON.parse(await response.text());
+    return JSON.parse(text);
   } catch {
     return null;
   }

@@ -9,9 +9,8 @@
  *   talking     both are in the room
  *   ended       the end reason is known (or we hung up); stays so
  */
-import { permitted } from './capture.js';
 import { CODE, VoipJoinError, VoipPluginError } from './errors.js';
-import { Leg } from './leg.js';
+import { now, pause } from './runtime.js';
 
 /** The node's join timer is 20 s; retries stop a little before it. */
 const JOIN_RETRY_MS = 17_000;
@@ -34,25 +33,37 @@ export class Call {
   path = 'none';
   local = null;
   remote = null;
+  /** The stored picture settings of a caller or listener that is a device, or null. */
+  callerProfile = null;
+  listenerProfile = null;
   #backend;
   #changed;
+  #media;
   #credential = null;
   #leg = null;
   #making = null;
   #opened = null;
+  #encode;
+  #facing;
   #joining = null;
   #answered = false;
   #abandoned = false;
+  #closed = false;
 
-  /** `role` is 'caller' or 'listener'; `self` and `peer` are {id, name, cameraStatus}; `changed()` is told of every change. */
-  constructor(backend, { role, roomType, self, peer, facingMode }, changed) {
+  /**
+   * `role` is 'caller' or 'listener'; `self` and `peer` are {id, name, cameraStatus}; `media()` gives a Leg or an object
+   * like one, null where this party has no media of its own; `encode` is for the Leg; `changed()` is told of every change.
+   */
+  constructor(backend, { role, roomType, self, peer, media, facingMode, encode = {} }, changed) {
     this.#backend = backend;
     this.#changed = changed;
+    this.#media = media;
+    this.#facing = facingMode;
+    this.#encode = encode;
     this.role = role;
     this.roomType = roomType;
     this.self = self;
     this.peer = peer;
-    this.facingMode = facingMode;
     if (role === 'listener') this.phase = 'ringing';
   }
 
@@ -70,10 +81,7 @@ export class Call {
    */
   async create(body, key) {
     try {
-      // A person may think longer about a permission than the join timer allows: ask before the room exists.
-      const media = this.#media();
-      if (await permitted({ camera: this.#wantsCamera })) media.catch(() => {});
-      else await media;
+      await this.#openMedia();
       if (this.#abandoned) throw new VoipPluginError('hung up before the room was made', CODE.INTERRUPTED);
       this.#making = this.#backend.json('POST', '/v1/calls', { body, key });
       const answer = await this.#making;
@@ -82,6 +90,7 @@ export class Call {
       }
       this.roomId = answer.roomId;
       this.#credential = answer.credential ?? null;
+      this.#learn(answer);
       if (!this.#abandoned) this.#join();
       return answer;
     } catch (error) {
@@ -97,9 +106,7 @@ export class Call {
     this.#answered = true;
     this.#phase('connecting');
     try {
-      const media = this.#media();
-      if (await permitted({ camera: this.#wantsCamera })) media.catch(() => {});
-      else await media;
+      await this.#openMedia();
       if (this.ended) throw new VoipPluginError('the call ended before it was answered', CODE.INTERRUPTED);
       const answer = await this.#backend.json('POST', `${this.#path}/answer`, { body: {}, key: `answer-${this.roomId}-${this.self.id}` });
       this.#credential = answer?.credential ?? null;
@@ -117,7 +124,8 @@ export class Call {
   async rejoin(roomId) {
     this.roomId = roomId;
     this.#answered = true;
-    this.#media().catch(() => {});
+    if (this.role === 'listener') this.#phase('connecting');
+    this.#open().catch(() => {});
     await this.#join();
   }
 
@@ -139,6 +147,11 @@ export class Call {
   /** Follows one event of the node for this room. */
   apply({ eventName, data }) {
     if (eventName === 'joinedRoomByCaller' && this.phase === 'calling') this.#phase('waiting');
+    else if (eventName === 'listenerChanged' && this.role === 'caller') {
+      // Several listeners: the next one rings, or one of them answered.
+      this.peer = { ...this.peer, id: data?.listenerId ?? this.peer.id, name: data?.listenerName ?? '' };
+      this.#changed();
+    }
     else if (eventName === 'hangOnVoip' && this.role === 'listener' && !this.#answered) {
       // Another page of the same party was quicker.
       this.end = { eventName: 'answeredElsewhere', data: {} };
@@ -177,10 +190,35 @@ export class Call {
     return this.roomType === 'video' && this.self.cameraStatus !== 1;
   }
 
-  #media() {
-    if (this.#leg) return Promise.resolve();
-    const settings = { video: this.roomType === 'video', cameraOff: !this.#wantsCamera, facingMode: this.facingMode };
-    this.#leg = new Leg(this.#backend, settings, {
+  /** Names and profiles as the node knows them: a device is shown by the name it was authorised with. */
+  #learn({ caller, listener, callerProfile = null, listenerProfile = null }) {
+    this.callerProfile = callerProfile;
+    this.listenerProfile = listenerProfile;
+    const [mine, other] = this.role === 'caller' ? [caller, listener] : [listener, caller];
+    if (mine?.name) this.self = { ...this.self, name: mine.name };
+    if (other?.id) this.peer = { ...this.peer, id: other.id, name: other.name || this.peer.name };
+    this.#changed();
+  }
+
+  /** A person may think longer about a permission than the join timer allows: then this waits, else it only begins. */
+  async #openMedia() {
+    const opened = this.#open();
+    const quick = (await this.#leg?.permitted?.({ camera: this.#wantsCamera })) ?? true;
+    if (quick) opened.catch(() => {});
+    else await opened;
+  }
+
+  #open() {
+    if (this.#opened) return this.#opened;
+    this.#leg = this.#media();
+    const settings = {
+      video: this.roomType === 'video',
+      cameraOff: !this.#wantsCamera,
+      facingMode: this.#facing,
+      encode: this.#encode,
+      baseUrl: this.#backend.baseUrl,
+    };
+    const hooks = {
       onLocal: (stream) => {
         this.local = stream;
         this.#changed();
@@ -198,12 +236,14 @@ export class Call {
           this.#join();
         }
       },
-    });
-    this.#opened = this.#leg.open();
+    };
+    const open = async () => this.#leg?.open(settings, hooks);
+    this.#opened = open();
     return this.#opened;
   }
 
   #join() {
+    if (!this.#leg) return Promise.resolve(); // events and requests only
     this.#joining ??= this.#tryToJoin().finally(() => {
       this.#joining = null;
     });
@@ -211,7 +251,7 @@ export class Call {
   }
 
   async #tryToJoin() {
-    const giveUpAt = performance.now() + JOIN_RETRY_MS;
+    const giveUpAt = now() + JOIN_RETRY_MS;
     try {
       await this.#opened;
     } catch (error) {
@@ -234,14 +274,14 @@ export class Call {
         if (this.ended) return;
         // 4xx other than a spent credential will not change by asking again.
         const final = error.httpStatus >= 400 && error.httpStatus < 500 && error.httpStatus !== 401;
-        if (final || performance.now() > giveUpAt) {
+        if (final || now() > giveUpAt) {
           // The call may just have ended (busy, cancelled): its event, on another connection, knows the reason.
-          await new Promise((done) => setTimeout(done, RETRY_PAUSE_MS));
+          await pause(RETRY_PAUSE_MS);
           if (this.ended) return;
           this.#lost(error instanceof Error && 'errCode' in error ? error : new VoipJoinError(String(error), CODE.JOIN_FAILED));
           return;
         }
-        await new Promise((done) => setTimeout(done, RETRY_PAUSE_MS));
+        await pause(RETRY_PAUSE_MS);
       }
     }
   }
@@ -264,6 +304,8 @@ export class Call {
   }
 
   #close() {
+    if (this.#closed) return;
+    this.#closed = true; // once: an application's own media may belong to the next call by then
     this.#leg?.close();
   }
 

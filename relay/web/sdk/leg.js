@@ -4,9 +4,13 @@
  * Offer in one piece (the relay is ICE-lite, it needs none of our candidates, so gathering is waited for at most 1 s),
  * POST to the call's legs, apply the answer. A path that breaks is restarted through PATCH on the leg's Location (RFC 8840
  * fragment, as in WHIP, RFC 9725 section 4.3.2); when that fails the leg is `failed` and its owner joins anew.
+ *
+ * An application with media of its own gives `connect()` an object with these members instead: open, join, setMuted,
+ * setCameraOff, stats, silence, close, muted, cameraOff, notices.
  */
-import { capture, openCamera } from './capture.js';
+import { capture, openCamera, permitted } from './capture.js';
 import { CODE, VoipJoinError } from './errors.js';
+import { Framing, needsFraming } from './framing.js';
 import { Meter } from './stats.js';
 
 const GATHERING_MS = 1_000;
@@ -15,9 +19,13 @@ const BROKEN_MS = 2_000; // "disconnected" often heals by itself within this tim
 const VIDEO_MAX_BPS = 1_500_000;
 
 export class Leg {
+  notices = [];
   #backend;
-  #video;
-  #facing;
+  #hooks = null;
+  #video = false;
+  #facing = 'user';
+  #encode = {};
+  #framing = null;
   #stream = null;
   #connection = null;
   #location = null;
@@ -28,16 +36,10 @@ export class Leg {
   #restarting = false;
   #closed = false;
   #muted = false;
-  #cameraOff;
+  #cameraOff = true;
 
-  /** `hooks`: onLocal(stream), onRemote(stream), onState('connecting' | 'connected' | 'broken' | 'failed' | 'closed'). */
-  constructor(backend, { video, cameraOff = false, facingMode = 'user' }, hooks) {
+  constructor(backend) {
     this.#backend = backend;
-    this.#video = video;
-    this.#cameraOff = cameraOff || !video;
-    this.#facing = facingMode;
-    this.hooks = hooks;
-    this.notices = [];
   }
 
   get muted() {
@@ -48,18 +50,33 @@ export class Leg {
     return this.#cameraOff;
   }
 
-  /** Opens microphone and camera. Throws a VoipJoinError. */
-  async open() {
-    const { stream, notices } = await capture({ camera: this.#video && !this.#cameraOff, facingMode: this.#facing });
+  /** Whether `open` will not have to ask a person, who may take longer than the join timer. */
+  permitted({ camera }) {
+    return permitted({ camera });
+  }
+
+  /**
+   * Opens microphone and camera. `encode` holds what the picture has to be like: {fixedLength, rotation, ratio, maxFPS}.
+   * `hooks`: onLocal(stream), onRemote(stream), onState('connecting' | 'connected' | 'broken' | 'failed' | 'closed').
+   * Throws a VoipJoinError.
+   */
+  async open({ video, cameraOff = false, facingMode = 'user', encode = {} }, hooks) {
+    this.#hooks = hooks;
+    this.#video = video;
+    this.#cameraOff = cameraOff || !video;
+    this.#facing = facingMode;
+    this.#encode = encode;
+    const { stream, notices } = await capture({ camera: video && !this.#cameraOff, facingMode });
     if (this.#closed) {
       stream.getTracks().forEach((track) => track.stop());
       throw new VoipJoinError('closed while the microphone was opened', CODE.INTERRUPTED);
     }
     this.notices = notices;
     this.#stream = stream;
-    if (this.#video && stream.getVideoTracks().length === 0) this.#cameraOff = true;
+    if (video && stream.getVideoTracks().length === 0) this.#cameraOff = true;
+    this.#frame();
     this.#applyMute();
-    this.hooks.onLocal(stream);
+    hooks.onLocal(stream);
   }
 
   /**
@@ -98,8 +115,10 @@ export class Leg {
   /** Camera off closes the camera, so that its light goes out too. On may throw a VoipJoinError. */
   async setCameraOff(off) {
     if (!this.#video || Boolean(off) === this.#cameraOff) return;
-    const sender = this.#connection?.getTransceivers().find((t) => t.receiver.track.kind === 'video')?.sender;
+    const sender = this.#connection?.getTransceivers().find(({ receiver }) => receiver.track.kind === 'video')?.sender;
     if (off) {
+      this.#framing?.stop();
+      this.#framing = null;
       for (const track of this.#stream?.getVideoTracks() ?? []) {
         track.stop();
         this.#stream.removeTrack(track);
@@ -114,9 +133,10 @@ export class Leg {
       }
       this.#stream.addTrack(track);
       this.#cameraOff = false;
-      await sender?.replaceTrack(track);
+      this.#frame();
+      await sender?.replaceTrack(this.#sent('video'));
     }
-    this.hooks.onLocal(this.#stream);
+    this.#hooks.onLocal(this.#stream);
   }
 
   /** One reading; null while there is no connection. */
@@ -139,10 +159,11 @@ export class Leg {
   close() {
     if (this.#closed) return;
     this.#closed = true;
+    this.#framing?.stop();
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#stream = null;
     this.#drop();
-    this.hooks.onState('closed');
+    this.#hooks?.onState('closed');
   }
 
   #connect() {
@@ -151,15 +172,14 @@ export class Leg {
     const remote = new MediaStream();
     connection.ontrack = ({ track }) => {
       remote.addTrack(track);
-      this.hooks.onRemote(remote);
+      this.#hooks.onRemote(remote);
     };
     connection.onconnectionstatechange = () => this.#changed(connection);
     const streams = this.#stream ? [this.#stream] : [];
     for (const kind of this.#video ? ['audio', 'video'] : ['audio']) {
-      const track = this.#stream?.getTracks().find((t) => t.kind === kind);
-      connection.addTransceiver(track ?? kind, { direction: 'sendrecv', streams });
+      connection.addTransceiver(this.#sent(kind) ?? kind, { direction: 'sendrecv', streams });
     }
-    this.hooks.onState('connecting');
+    this.#hooks.onState('connecting');
     return connection;
   }
 
@@ -168,9 +188,9 @@ export class Leg {
     clearTimeout(this.#broken);
     const state = connection.connectionState;
     if (state === 'connected') {
-      this.hooks.onState('connected');
+      this.#hooks.onState('connected');
     } else if (state === 'disconnected') {
-      this.hooks.onState('broken');
+      this.#hooks.onState('broken');
       this.#broken = setTimeout(() => this.#restart(connection), BROKEN_MS);
     } else if (state === 'failed') {
       // Before the first connection join() itself tells; afterwards a restart may still save the leg.
@@ -181,7 +201,7 @@ export class Leg {
   async #restart(connection) {
     if (this.#restarting || this.#closed || connection !== this.#connection) return;
     this.#restarting = true;
-    this.hooks.onState('broken');
+    this.#hooks.onState('broken');
     try {
       await connection.setLocalDescription(await connection.createOffer({ iceRestart: true }));
       await gathered(connection);
@@ -193,12 +213,23 @@ export class Leg {
       this.#answer = restarted(this.#answer, text);
       await connection.setRemoteDescription({ type: 'answer', sdp: this.#answer });
       await connected(connection);
-      if (!this.#closed && connection === this.#connection) this.hooks.onState('connected');
+      if (!this.#closed && connection === this.#connection) this.#hooks.onState('connected');
     } catch {
-      if (!this.#closed && connection === this.#connection) this.hooks.onState('failed');
+      if (!this.#closed && connection === this.#connection) this.#hooks.onState('failed');
     } finally {
       this.#restarting = false;
     }
+  }
+
+  /** Puts the camera's track into the form asked for. */
+  #frame() {
+    const [camera] = this.#stream.getVideoTracks();
+    if (camera && needsFraming(this.#encode)) this.#framing = new Framing(camera, this.#encode);
+  }
+
+  #sent(kind) {
+    if (kind === 'video' && this.#framing) return this.#framing.track;
+    return this.#stream?.getTracks().find((track) => track.kind === kind) ?? null;
   }
 
   #applyMute() {
@@ -211,6 +242,9 @@ export class Leg {
     const parameters = sender.getParameters();
     if (!parameters.encodings?.length) return;
     parameters.encodings[0].maxBitrate = VIDEO_MAX_BPS;
+    if (this.#encode.maxFPS) parameters.encodings[0].maxFramerate = this.#encode.maxFPS;
+    // Who asked for a size wants that size, rather with fewer frames.
+    if (needsFraming(this.#encode)) parameters.degradationPreference = 'maintain-resolution';
     await sender.setParameters(parameters).catch(() => {}); // a wish; the browser may know better
   }
 

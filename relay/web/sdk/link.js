@@ -4,7 +4,9 @@
  * Every event reaches `onEvent` once and in order: after a break the link asks for `?after=SEQ` and drops what it has
  * seen. A node that was started anew counts from the beginning; such a number, old but with another content, resets the
  * count instead of silencing the party. Heartbeats go out every 5 s; a link without any frame for 15 s is taken as dead.
+ * A frame {"type":"gap"} says that events were forgotten before they could be replayed.
  */
+import { now, onOnline, openSocket } from './runtime.js';
 
 export const HEARTBEAT_MS = 5_000;
 export const SILENCE_MS = 15_000;
@@ -24,17 +26,19 @@ export class Link {
   #beat = 0;
   #retry = 0;
   #closed = false;
-  #wake = () => this.#now();
+  #Class;
+  #off;
 
   /**
-   * `token` is an async function of `fresh`; hooks: onEvent(event), onState('online' | 'connecting' | 'offline'),
-   * onFailure(attempt) after each connection that never opened.
+   * `token` is an async function of `fresh`; hooks: onEvent(event), onGap(), onState('online' | 'connecting' | 'offline'),
+   * onFailure(attempt, error) after each connection that never opened; error is the token's or socket's own, else null.
    */
-  constructor(url, token, hooks) {
+  constructor(url, token, hooks, Class) {
     this.#url = url;
     this.#token = token;
     this.#hooks = hooks;
-    globalThis.addEventListener?.('online', this.#wake);
+    this.#Class = Class;
+    this.#off = onOnline(() => this.#now());
     this.#open();
   }
 
@@ -47,8 +51,8 @@ export class Link {
     this.#closed = true;
     clearTimeout(this.#retry);
     clearInterval(this.#beat);
-    globalThis.removeEventListener?.('online', this.#wake);
-    this.#socket?.close(1000);
+    this.#off();
+    this.#socket?.close();
     this.#socket = null;
   }
 
@@ -57,37 +61,52 @@ export class Link {
     let token;
     try {
       token = await this.#token(this.#attempt > 0);
-    } catch {
-      this.#hooks.onFailure(this.#attempt);
-      this.#later();
+    } catch (error) {
+      this.#failed(error);
       return;
     }
     if (this.#closed) return;
     const url = this.#lastSeq === null ? this.#url : `${this.#url}?after=${this.#lastSeq}`;
-    // Browsers cannot set headers on a WebSocket: the token travels as a subprotocol.
-    const socket = new WebSocket(url, ['relay.events', `bearer.${token}`]);
-    this.#socket = socket;
     let opened = false;
-    socket.onopen = () => {
-      opened = true;
-      this.#attempt = 0;
-      this.#heardAt = performance.now();
-      clearInterval(this.#beat);
-      this.#beat = setInterval(() => this.#heartbeat(socket), HEARTBEAT_MS);
-      this.#hooks.onState('online');
+    const on = {
+      open: () => {
+        if (this.#socket !== socket) return;
+        opened = true;
+        this.#attempt = 0;
+        this.#heardAt = now();
+        clearInterval(this.#beat);
+        this.#beat = setInterval(() => this.#heartbeat(socket), HEARTBEAT_MS);
+        this.#hooks.onState('online');
+      },
+      message: (text) => {
+        if (this.#socket !== socket) return;
+        this.#heardAt = now();
+        this.#frame(text);
+      },
+      close: () => {
+        if (this.#socket !== socket) return;
+        this.#socket = null;
+        clearInterval(this.#beat);
+        if (this.#closed) return;
+        if (opened) this.#later();
+        else this.#failed(null);
+      },
     };
-    socket.onmessage = ({ data }) => {
-      this.#heardAt = performance.now();
-      if (this.#socket === socket) this.#frame(data);
-    };
-    socket.onclose = () => {
-      if (this.#socket !== socket) return;
-      this.#socket = null;
-      clearInterval(this.#beat);
-      if (this.#closed) return;
-      if (!opened) this.#hooks.onFailure(this.#attempt);
-      this.#later();
-    };
+    let socket = null;
+    try {
+      // Browsers cannot set headers on a WebSocket: the token travels as a subprotocol.
+      socket = openSocket(url, ['relay.events', `bearer.${token}`], on, this.#Class);
+    } catch (error) {
+      this.#failed(error);
+      return;
+    }
+    this.#socket = socket;
+  }
+
+  #failed(error) {
+    if (this.#closed) return;
+    this.#hooks.onFailure(this.#attempt, error);
+    this.#later();
   }
 
   #frame(data) {
@@ -97,7 +116,8 @@ export class Link {
     } catch {
       return;
     }
-    if (typeof event?.eventName !== 'string') return; // the echo of a heartbeat
+    if (event?.type === 'gap') this.#hooks.onGap();
+    if (typeof event?.eventName !== 'string') return; // a gap, or the echo of a heartbeat
     const { seq } = event;
     if (Number.isInteger(seq)) {
       const mark = `${event.timestamp} ${event.eventName} ${event.roomId}`;
@@ -114,16 +134,15 @@ export class Link {
   }
 
   #heartbeat(socket) {
-    if (performance.now() - this.#heardAt > SILENCE_MS) {
+    if (now() - this.#heardAt > SILENCE_MS) {
       // close() may take minutes on a dead network: leave the socket behind at once.
       this.#socket = null;
       clearInterval(this.#beat);
-      socket.onmessage = null;
       socket.close();
       this.#later();
       return;
     }
-    if (socket.readyState === WebSocket.OPEN) socket.send('{"type":"heartbeat"}');
+    if (socket.isOpen) socket.send('{"type":"heartbeat"}');
   }
 
   #later() {

@@ -1,11 +1,13 @@
 /**
  * Request: the parameters of the three calling methods, checked and turned into the body of POST /v1/calls.
- * Every function throws a VoipPluginError 1004 that names the wrong field; nothing was sent then.
+ * They throw a VoipPluginError 1004 that names the wrong field; nothing was sent then. Tokens are looked at later, by
+ * `checkToken`, since the plugin says first that the wrong side calls (1006, 1007) or that a call is on (1005).
  */
 import { CODE, VoipPluginError, wrongParameter } from './errors.js';
 
 const BUSINESS_DEVICE_TO_USER = 1;
 const BUSINESS_USER_TO_DEVICE = 2;
+const LISTENERS_MAX = 16;
 
 /** initByCaller: modes 1 (device to user) and 2 (user to device); the campus modes 0 and 3 are refused with 1011. */
 export function fromInitByCaller(req) {
@@ -17,25 +19,43 @@ export function fromInitByCaller(req) {
     businessType,
     roomType: roomType(req),
     caller: party(req.caller, 'caller'),
-    listener: party(req.listener, 'listener'),
+    ...called(req),
     ...common(req),
-    ...texts(req, ['voipToken']),
     ...oneOf(req, 'miniprogramState', ['formal', 'trial', 'developer']),
   };
+  if (req.voipToken !== undefined && req.voipToken !== null) body.voipToken = req.voipToken;
   if (businessType !== BUSINESS_DEVICE_TO_USER && businessType !== BUSINESS_USER_TO_DEVICE) {
     throw new VoipPluginError(`businessType ${businessType} is not offered`, CODE.UNSUPPORTED);
   }
   return body;
 }
 
+/** The one `listener`, or, an addition, several `listeners` with a `strategy`. */
+function called(req) {
+  if (req.listeners === undefined) return { listener: party(req.listener, 'listener') };
+  if (!Array.isArray(req.listeners) || req.listeners.length < 1 || req.listeners.length > LISTENERS_MAX) {
+    throw wrongParameter(`listeners: must be a list of 1 to ${LISTENERS_MAX}`);
+  }
+  const listeners = req.listeners.map((value, at) => ({ ...party(value, `listeners[${at}]`), ...ringTimeout(value, `listeners[${at}].`) }));
+  return { listeners, ...oneOf(req, 'strategy', ['sequential', 'simultaneous']) };
+}
+
+/** Throws 1001 when the device's token is missing where one is needed (mode 2, callWMPF), empty, or no text. */
+export function checkToken({ businessType, target, voipToken }) {
+  const needed = target === 'wmpf' || (businessType === BUSINESS_USER_TO_DEVICE && target === undefined);
+  if (voipToken === undefined && !needed) return;
+  if (typeof voipToken === 'string' && voipToken !== '') return;
+  const name = target === 'wmpf' ? 'pushToken' : 'voipToken';
+  throw new VoipPluginError(`${name}: must be a text that is not empty`, CODE.TOKEN_MISSING);
+}
+
 /** callWMPF; `self` is the calling party {id, name}. */
 export function fromCallWMPF(req, self) {
   const body = toDevice(req, self, 'wmpf');
-  required(req, 'pushToken');
   required(req, 'nickName');
   return {
     ...body,
-    voipToken: req.pushToken,
+    voipToken: req.pushToken ?? '',
     ...oneOf(req, 'envVersion', ['release', 'trial', 'develop']),
   };
 }
@@ -48,7 +68,7 @@ export function fromCallDevice(req, self) {
     ...oneOf(req, 'encodeVideoRotation', [0, 1, 2]),
   };
   for (const [name, low, high] of [
-    ['encodeVideoRatio', 0, 1000],
+    ['encodeVideoRatio', 10, 1000],
     ['encodeVideoMaxFPS', 8, 15],
   ]) {
     const value = req[name];
@@ -86,13 +106,15 @@ function common(req) {
     if (!Number.isFinite(req.timeLimit) || req.timeLimit <= 0) throw wrongParameter('timeLimit: must be seconds above 0');
     out.timeLimit = req.timeLimit;
   }
-  if (req.ringTimeout !== undefined) {
-    if (!Number.isFinite(req.ringTimeout) || req.ringTimeout < 5 || req.ringTimeout > 300) {
-      throw wrongParameter('ringTimeout: must be 5 to 300 seconds');
-    }
-    out.ringTimeout = req.ringTimeout;
+  return { ...out, ...ringTimeout(req, '') };
+}
+
+function ringTimeout({ ringTimeout: seconds }, prefix) {
+  if (seconds === undefined) return {};
+  if (!Number.isFinite(seconds) || seconds < 5 || seconds > 300) {
+    throw wrongParameter(`${prefix}ringTimeout: must be 5 to 300 seconds`);
   }
-  return out;
+  return { ringTimeout: seconds };
 }
 
 function roomType(req) {

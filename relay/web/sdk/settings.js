@@ -3,13 +3,18 @@
  */
 import { wrongParameter } from './errors.js';
 
+/**
+ * The picture of one role when nobody set anything. `null` leaves the choice to the call page, which knows more than a
+ * fixed default does: the plugin's 4/3 is the ratio the frames have anyway, its 'fill' is kept unless a lying picture
+ * would lose most of itself on a standing screen, and one's own picture is shown as in a mirror.
+ */
 const PICTURE = Object.freeze({
   cameraRotation: 0,
-  aspectRatio: 4 / 3,
-  horMirror: false,
+  aspectRatio: null,
+  horMirror: null,
   vertMirror: false,
   enableToggleCamera: true,
-  objectFit: 'fill',
+  objectFit: null,
 });
 
 const PICTURE_RULES = {
@@ -20,6 +25,8 @@ const PICTURE_RULES = {
   enableToggleCamera: isBoolean,
   objectFit: (v) => ['fill', 'contain'].includes(v) || "must be 'fill' or 'contain'",
 };
+
+const CONFIG = Object.freeze({ btnText: '', handsFree: true, isSelfWindowMax: false, customBoxHeight: '90vh' });
 
 const CONFIG_RULES = {
   btnText: isText,
@@ -36,54 +43,66 @@ const END_PAGE_RULES = {
 };
 
 export class Settings {
-  ui = {
-    btnText: '',
-    callerUI: { ...PICTURE },
-    listenerUI: { ...PICTURE },
-    handsFree: true,
-    isSelfWindowMax: false,
-    customBoxHeight: '90vh',
-  };
-
-  endPages = {};
+  #config = CONFIG;
+  #pictures = { callerUI: {}, listenerUI: {} };
+  #endPages = {};
 
   /** Values that are not given keep what was set before. Throws 1004 and changes nothing when one is wrong. */
   configure(config) {
     object(config, 'config');
     const { callerUI, listenerUI, ...rest } = config;
-    const next = { ...this.ui, ...checked(rest, CONFIG_RULES, '') };
+    const next = checked(rest, CONFIG_RULES, '');
+    const pictures = { ...this.#pictures };
     for (const [name, picture] of Object.entries({ callerUI, listenerUI })) {
       if (picture === undefined) continue;
       object(picture, name);
-      next[name] = { ...this.ui[name], ...checked(picture, PICTURE_RULES, `${name}.`) };
+      pictures[name] = { ...pictures[name], ...checked(picture, PICTURE_RULES, `${name}.`) };
     }
-    this.ui = next;
+    this.#config = { ...this.#config, ...next };
+    this.#pictures = pictures;
   }
 
   setButton(text) {
     if (isText(text) !== true) throw wrongParameter(`text: ${isText(text)}`);
-    this.ui = { ...this.ui, btnText: text };
+    this.#config = { ...this.#config, btnText: text };
   }
 
   setEndPage(opts) {
     object(opts, 'opts');
-    const page = checked({ url: undefined, key: undefined, ...opts }, END_PAGE_RULES, '', true);
-    this.endPages[page.key] = { options: '', routeType: 'redirectTo', ...page };
+    for (const name of ['url', 'key']) {
+      const verdict = END_PAGE_RULES[name](opts[name]); // these two must be there
+      if (verdict !== true) throw wrongParameter(`${name}: ${verdict}`);
+    }
+    const page = checked(opts, END_PAGE_RULES, '');
+    this.#endPages[page.key] = { options: '', routeType: 'redirectTo', ...page };
   }
 
-  /** The address after a call, `url?options`, or null when none was set. */
-  endAddress(key = 'Call') {
-    const page = this.endPages[key];
-    if (!page) return null;
-    return page.options ? `${page.url}?${page.options}` : page.url;
+  /** Everything a call page needs; the stored profiles of the two devices (null: none) give way to what was set here. */
+  ui(callerProfile = null, listenerProfile = null) {
+    return {
+      ...this.#config,
+      callerUI: { ...PICTURE, ...stored(callerProfile), ...this.#pictures.callerUI },
+      listenerUI: { ...PICTURE, ...stored(listenerProfile), ...this.#pictures.listenerUI },
+    };
+  }
+
+  /** {url, key, options, routeType, address}, the address being `url?options`; null when none was set. */
+  endPage(key = 'Call') {
+    const page = this.#endPages[key];
+    return page ? { ...page, address: page.options ? `${page.url}?${page.options}` : page.url } : null;
   }
 }
 
-function checked(values, rules, prefix, all = false) {
+/** What of a stored profile can be used; a field this version does not understand is left out. */
+function stored(profile) {
+  const known = Object.entries(profile ?? {}).filter(([name, value]) => PICTURE_RULES[name]?.(value) === true);
+  return Object.fromEntries(known);
+}
+
+function checked(values, rules, prefix) {
   const out = {};
   for (const [name, value] of Object.entries(values)) {
-    if (!(name in rules)) continue; // a later plugin's field; ignored, as the plugin does
-    if (value === undefined && !all) continue;
+    if (!(name in rules) || value === undefined) continue; // a later plugin's field is ignored, as the plugin does
     const verdict = rules[name](value);
     if (verdict !== true) throw wrongParameter(`${prefix}${name}: ${verdict}`);
     out[name] = value;

@@ -4,18 +4,19 @@
  * The two clocks differ, so the difference is estimated from the events themselves: the one that travelled fastest
  * gives the smallest `local - remote`, and replayed events, which look slow, never win.
  */
+import { now } from './runtime.js';
 
 export class Clock {
   #offset = Infinity;
 
   /** Learns from an event that was stamped by the node at `timestamp` (ms) and arrives now. */
   learn(timestamp) {
-    if (Number.isFinite(timestamp)) this.#offset = Math.min(this.#offset, performance.now() - timestamp);
+    if (Number.isFinite(timestamp)) this.#offset = Math.min(this.#offset, now() - timestamp);
   }
 
-  /** Milliseconds on the node's clock; monotonic, so a changed wall clock does not move it. */
+  /** Milliseconds on the node's clock; monotonic where the runtime is, so a changed wall clock does not move it. */
   now() {
-    return Number.isFinite(this.#offset) ? performance.now() - this.#offset : performance.timeOrigin + performance.now();
+    return Number.isFinite(this.#offset) ? now() - this.#offset : Date.now();
   }
 }
 

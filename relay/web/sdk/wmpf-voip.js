@@ -6,25 +6,29 @@
  *   voip.onVoipEvent(({ eventName, roomId, data }) => ...);
  *   const { isSuccess, roomId } = await voip.initByCaller({ businessType: 1, roomType: 'video', caller, listener });
  *
- * Members of the plugin keep their names, shapes and numbers. Ours, marked "addition": connect, close, answer, reject,
- * hangUp, join, setMuted, setCameraOff, stats, state, onState. The plugin's call page becomes any page of yours
- * that shows `state().local` and `state().remote`.
+ * Members of the plugin keep their names, shapes and numbers; what is ours is marked "addition". requestDeviceVoIP and
+ * getDeviceVoIPList are those of `wx`. The plugin's call page becomes any page of yours that shows `state()`; call.html is one.
+ * Runs in browsers and, with events and requests but no media of its own, in Node (>= 20) and in mini programs (runtime.js).
+ * Every type is in wmpf-voip.d.ts.
  */
 import { Backend } from './backend.js';
-import { Call } from './call.js';
-import { CODE, VoipPluginError, refusedResult, wrongParameter } from './errors.js';
+import { claimsOf } from './claims.js';
+import { CODE, VoipError, VoipPluginError, refusedResult, wrongParameter } from './errors.js';
+import { Grants, contactStatus } from './grants.js';
 import { Launch } from './launch.js';
+import { Leg } from './leg.js';
 import { Link } from './link.js';
-import { fromCallDevice, fromCallWMPF, fromInitByCaller } from './request.js';
+import { checkToken, fromCallDevice, fromCallWMPF, fromInitByCaller } from './request.js';
+import { hasMedia, jump, onLeave, report } from './runtime.js';
 import { Settings } from './settings.js';
-import { Clock, Ticker } from './ticker.js';
+import { Switchboard } from './switchboard.js';
+
+export { VoipCgiError, VoipError, VoipJoinError, VoipPluginError } from './errors.js';
 
 /** Path of the call page of the host application. */
 export const CALL_PAGE_PATH = '/call.html';
 
-/** How long after a reconnect replayed events may take before the call itself is looked up. */
-const RECONCILE_MS = 1_500;
-const EARLY_EVENTS = 32;
+const DEVICE_TO_USER = 1; // businessType
 
 /** A new, unconnected client. The default export is one; a page that plays two parties makes more. */
 export function createVoip() {
@@ -32,218 +36,146 @@ export function createVoip() {
   const stateListeners = new Set();
   const settings = new Settings();
   const launch = new Launch();
-  const clock = new Clock();
-  let backend = null;
+  const switchboard = new Switchboard({
+    onEvent: heard,
+    onChange: changed,
+    onRing: (roomId, data) => {
+      launch.rang(roomId, data);
+      return launch.takesAnswered(roomId);
+    },
+  });
+  const grants = new Grants(() => connected());
   let link = null;
   let linkState = 'offline';
   let self = { id: '', name: '' };
-  let facingMode = 'user';
-  let call = null;
-  let early = []; // events of rooms whose create has not been answered yet
-  let crossed = null; // a ring notice that came while our own call was being made
-  let leaving = Promise.resolve(); // the last hang-up, which must reach the node before the next create
+  let goTo = jump;
+  let boxOpen = false;
+  let left = null; // the call whose page was left
   let told = false;
 
-  const ticker = new Ticker(clock, (keepTime) => {
-    emit({ eventName: 'calling', roomId: call.roomId, groupId: call.roomId, data: { keepTime } });
-    changed();
-  });
+  function connected() {
+    if (!switchboard.party) throw new VoipPluginError('connect() first', CODE.REQUEST_FAILED);
+    return switchboard.party;
+  }
+
+  function heard(event) {
+    if (event.eventName === 'endVoip' && event.roomId === switchboard.call?.roomId) setCustomBox(false);
+    emit(event);
+    // A device with an end page shows none of ours, it goes there at once.
+    const own = event.roomId === switchboard.call?.roomId && switchboard.party?.backend.kind === 'device';
+    if (event.eventName === 'endVoip' && own) leaveCallPage();
+  }
 
   function emit(event) {
-    for (const listener of [...listeners]) {
-      try {
-        listener(event);
-      } catch (error) {
-        // A listener's fault must not cost the others the event.
-        reportError(error);
-      }
-    }
+    tellAll(listeners, event);
   }
 
   function changed() {
     if (told) return;
     told = true;
-    queueMicrotask(() => {
+    Promise.resolve().then(() => {
       told = false;
-      const snapshot = state();
-      for (const listener of [...stateListeners]) {
-        try {
-          listener(snapshot);
-        } catch (error) {
-          reportError(error);
-        }
-      }
+      tellAll(stateListeners, state());
     });
   }
 
-  function receive(event) {
-    clock.learn(event.timestamp);
-    const { eventName, roomId, data } = event;
-    if (eventName === 'incomingCall') {
-      const rings = rang(roomId, data ?? {});
-      emit(event);
-      // The node cannot know that this side's call page is on show; the plugin tells it before anything else.
-      if (rings) emit({ eventName: 'callPageOnShow', roomId, groupId: roomId, data: {} });
-      return;
-    }
-    if (call && call.roomId === null && roomId) {
-      early.push(event);
-      if (early.length > EARLY_EVENTS) early.shift();
-    } else if (call && call.roomId === roomId) follow(event);
-    if (eventName === 'endVoip' && crossed?.roomId === roomId) crossed = null;
-    emit(event);
-  }
-
-  function follow(event) {
-    const wasTalking = call.phase === 'talking';
-    call.apply(event);
-    if (!wasTalking && call.phase === 'talking') ticker.start(call.startTime);
-    if (call.ended) ticker.stop();
-  }
-
-  function rang(roomId, data) {
-    if (call && !call.ended && call.roomId === null) crossed = { roomId, data };
-    // In another call the node tells the other side that we are busy; a repeated notice rings no second time.
-    if ((call && !call.ended) || call?.roomId === roomId) return false;
-    launch.rang(roomId, data);
-    call = new Call(
-      backend,
-      {
-        role: 'listener',
-        roomType: data.roomType === 'voice' ? 'voice' : 'video',
-        self: { id: data.listenerId ?? self.id, name: data.listenerName ?? self.name, cameraStatus: data.listenerCameraStatus ?? 0 },
-        peer: { id: data.callerId ?? '', name: data.callerName ?? '', cameraStatus: data.callerCameraStatus ?? 0 },
-        facingMode,
-      },
-      changed,
-    );
-    call.roomId = roomId;
-    changed();
-    // Answered already in a native screen: the plugin answers without another tap.
-    if (launch.onloadOptions().isClickedHangOnBtn === '1') call.answer().catch(() => {});
-    return true;
-  }
-
-  async function create(body) {
-    if (!backend) throw new VoipPluginError('connect() first', CODE.REQUEST_FAILED);
-    if (call && !call.ended) throw new VoipPluginError('another call is going on', CODE.BUSY);
-    early = [];
-    const made = new Call(
-      backend,
-      { role: 'caller', roomType: body.roomType, self: body.caller, peer: body.listener, facingMode },
-      changed,
-    );
-    call = made;
-    changed();
-    await leaving;
-    let answer;
-    try {
-      answer = await made.create(body, crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`);
-    } catch (error) {
-      // Both sides called at once and the other was first: its call rings now.
-      const { roomId, data } = crossed ?? {};
-      crossed = null;
-      if (roomId && call === made) receive({ eventName: 'incomingCall', roomId, groupId: roomId, data });
-      throw error;
-    }
-    crossed = null;
-    if (call === made) for (const event of early) if (event.roomId === made.roomId) follow(event);
-    early = [];
-    return answer;
-  }
-
-  function end(roomId, how) {
-    if (!call || call.ended || (roomId !== undefined && roomId !== call.roomId)) return Promise.resolve();
-    ticker.stop();
-    const done = call.hangUp(how);
-    leaving = Promise.race([done, new Promise((late) => setTimeout(late, 3_000))]);
-    return done;
-  }
-
-  /** After a break: a call the node no longer knows (it was restarted) has ended, though no event can tell. */
-  async function reconcile() {
-    const mine = call;
-    if (!mine || mine.ended || mine.roomId === null) return;
-    await new Promise((done) => setTimeout(done, RECONCILE_MS));
-    if (mine !== call || mine.ended) return;
-    try {
-      const { state: at } = await backend.json('GET', `/v1/calls/${encodeURIComponent(mine.roomId)}`);
-      if (at !== 'ENDED' && at !== 'SETTLED') return;
-    } catch (error) {
-      if (error.httpStatus !== 404) return;
-    }
-    if (mine !== call || mine.ended) return;
-    const { keepTime } = ticker;
-    const ids = { roomId: mine.roomId, groupId: mine.roomId };
-    const names = mine.role === 'caller' ? [mine.self.name, mine.peer.name] : [mine.peer.name, mine.self.name];
-    const lost = { keepTime, status: 'unknown', error: { errMsg: 'room status is abort' } };
-    const over = { keepTime, callerName: names[0], listenerName: names[1], roomType: mine.roomType, isCaller: mine.role === 'caller' };
-    for (const event of [
-      { eventName: 'abortVoip', ...ids, data: lost },
-      { eventName: 'endVoip', ...ids, data: over },
-    ]) {
-      follow(event);
-      emit(event);
-    }
-  }
-
   /**
-   * Addition. Connects this party; `token` is a text or an async function (asked again when it was refused).
-   * `facingMode` 'user' or 'environment' picks the camera. Resolves when events flow, throws when the token is refused or the
-   * node cannot be reached at the first try; after that the link mends itself.
+   * Addition. Connects this party; `token` is a text or an async function (asked again when it was refused). Resolves when
+   * events flow, throws when the token is refused or the node cannot be reached at the first try; after that the link mends
+   * itself. Options: `kind` 'device' or 'user' when the token does not tell, `id`, `name`, `facingMode` 'user' or 'environment',
+   * `WebSocket` where the runtime has none, `media` (an object like leg.js, or a function that makes one for each call),
+   * `confirm` (see requestDeviceVoIP), `navigate(page)` in place of the jump to the end page.
    */
-  async function connect({ baseUrl = globalThis.location?.origin, token, id = '', name = '', facingMode: facing = 'user' }) {
+  async function connect({
+    baseUrl = globalThis.location?.origin,
+    token,
+    kind = '',
+    id = '',
+    name = '',
+    facingMode = 'user',
+    WebSocket,
+    media,
+    confirm,
+    navigate = jump,
+  }) {
     if (!token || !['string', 'function'].includes(typeof token)) throw wrongParameter('token: must be a text or a function');
+    if (typeof baseUrl !== 'string' || !/^https?:/.test(baseUrl)) throw wrongParameter('baseUrl: must be the http(s) address of the node');
+    if (!['', 'device', 'user'].includes(kind)) throw wrongParameter("kind: must be 'device' or 'user'");
     close();
-    backend = new Backend(baseUrl, token);
-    const mine = backend;
-    const claims = readClaims(await mine.token());
+    const backend = new Backend(baseUrl, token, kind);
+    const claims = claimsOf(await backend.token());
+    if (!kind && ['device', 'user'].includes(claims.kind)) backend.kind = claims.kind;
     self = { id: id || claims.sn || claims.openid || claims.sub || '', name };
-    facingMode = facing;
+    goTo = navigate;
+    const own = typeof media === 'function' ? media : () => media;
+    switchboard.party = { backend, self, confirm, facingMode, media: media ? own : () => (hasMedia() ? new Leg(backend) : null) };
     await new Promise((done, fail) => {
-      link = new Link(mine.eventsUrl, (fresh) => mine.token(fresh), {
-        onEvent: receive,
-        onState: (next) => {
-          linkState = next;
-          changed();
-          if (next !== 'online') return;
-          done();
-          reconcile();
+      const mine = new Link(
+        backend.eventsUrl,
+        (fresh) => backend.token(fresh),
+        {
+          onEvent: (event) => switchboard.receive(event),
+          onGap: () => switchboard.reconcile(),
+          onState: (next) => {
+            linkState = next;
+            changed();
+            if (next !== 'online') return;
+            done();
+            switchboard.reconcile();
+          },
+          onFailure: async (attempt, error) => {
+            if (attempt > 0) return;
+            if (error instanceof VoipError) {
+              fail(error); // the token function's
+              return;
+            }
+            if (error) {
+              mine.close(); // no WebSocket in this runtime; another try would not find one
+              fail(new VoipPluginError(error.message, CODE.UNSUPPORTED, { cause: error }));
+              return;
+            }
+            // A WebSocket does not say why it was refused; a request does.
+            try {
+              await backend.json('GET', '/v1/calls/-');
+            } catch (refused) {
+              if (refused.errCode === CODE.REQUEST_FAILED || [401, 403].includes(refused.httpStatus)) fail(refused);
+            }
+          },
         },
-        onFailure: async (attempt) => {
-          if (attempt > 0) return;
-          // A WebSocket does not say why it was refused; a request does.
-          try {
-            await mine.json('GET', '/v1/calls/-');
-          } catch (error) {
-            if (error.errCode === CODE.REQUEST_FAILED || [401, 403].includes(error.httpStatus)) fail(error);
-          }
-        },
-      });
+        WebSocket,
+      );
+      link = mine;
     });
   }
 
   /** Addition. Hangs up and disconnects. */
   function close() {
-    end(undefined, { origin: 'manual' });
+    switchboard.end(undefined, { origin: 'manual' });
     link?.close();
     link = null;
     linkState = 'offline';
+    switchboard.party = null;
+  }
+
+  async function create(body) {
+    const { kind } = connected().backend;
+    const needed = body.businessType === DEVICE_TO_USER ? 'device' : 'user';
+    if (kind && kind !== needed) {
+      const [code, where] = needed === 'device' ? [CODE.ONLY_ON_DEVICE, 'on a device'] : [CODE.ONLY_IN_CLIENT, "in a user's client"];
+      throw new VoipPluginError(`this call can only be made ${where}`, code);
+    }
+    switchboard.checkFree();
+    checkToken(body);
+    return switchboard.create(body);
   }
 
   async function initByCaller(req) {
-    let body;
     try {
-      body = fromInitByCaller(req);
-    } catch (error) {
-      if (error.errCode === CODE.WRONG_PARAMETER) throw error;
-      return refusedResult(error);
-    }
-    try {
-      const { roomId, chargeType = 'duration' } = await create(body);
+      const { roomId, chargeType = 'duration' } = await create(fromInitByCaller(req));
       return { isSuccess: true, roomId, groupId: roomId, chargeType };
     } catch (error) {
-      if (error.errCode === CODE.WRONG_PARAMETER || !('errCode' in error)) throw error;
+      // Wrong parameters are thrown; every other refusal is a result.
+      if (error.errCode === CODE.WRONG_PARAMETER || !(error instanceof VoipError)) throw error;
       return refusedResult(error);
     }
   }
@@ -259,39 +191,41 @@ export function createVoip() {
   }
 
   function forceHangUpVoip(roomId) {
-    end(roomId, { origin: 'forceFromApp', reject: call?.phase === 'ringing' });
+    switchboard.end(roomId, { origin: 'forceFromApp', reject: switchboard.call?.phase === 'ringing' });
   }
 
   /** Subscribes; a second registration of the same function is ignored. Returns the off function. */
   function onVoipEvent(listener) {
-    if (typeof listener !== 'function') throw wrongParameter('listener: must be a function');
-    listeners.add(listener);
-    return () => {
-      listeners.delete(listener);
-    };
+    return subscribe(listeners, listener);
+  }
+
+  async function getIotBindContactList(req) {
+    return contactStatus(connected().backend, req);
   }
 
   /** Addition. Tells the listener the present state, then every change; returns the off function. */
   function onState(listener) {
-    if (typeof listener !== 'function') throw wrongParameter('listener: must be a function');
-    stateListeners.add(listener);
+    const off = subscribe(stateListeners, listener);
     listener(state());
-    return () => {
-      stateListeners.delete(listener);
-    };
+    return off;
   }
 
   /** Addition. Everything a call page shows; `phase` is 'idle' or one of those in call.js. */
   function state() {
+    const { call } = switchboard;
+    const [caller, listener] = call?.role === 'caller' ? [call.self, call.peer] : [call?.peer, call?.self];
     return {
       link: linkState,
+      kind: switchboard.party?.backend.kind ?? '',
       self: { ...self },
       phase: call?.phase ?? 'idle',
       roomId: call?.roomId ?? null,
       role: call?.role ?? null,
       roomType: call?.roomType ?? null,
       peer: call ? { ...call.peer } : null,
-      keepTime: ticker.keepTime,
+      callerId: caller?.id ?? null,
+      listenerId: listener?.id ?? null,
+      keepTime: switchboard.keepTime,
       path: call?.path ?? 'none',
       muted: call?.muted ?? false,
       cameraOff: call?.cameraOff ?? false,
@@ -302,58 +236,71 @@ export function createVoip() {
       bill: call?.bill ?? null,
       local: call?.local ?? null,
       remote: call?.remote ?? null,
+      customBoxOpen: boxOpen,
+      ui: settings.ui(call?.callerProfile, call?.listenerProfile),
+      endPage: settings.endPage(),
     };
-  }
-
-  /** Addition. Answers the ringing call; with a room id only that one. Throws a VoipError. */
-  async function answer(roomId) {
-    if (!call || (roomId !== undefined && roomId !== call.roomId)) {
-      throw new VoipPluginError('there is no such call to answer', CODE.INTERRUPTED);
-    }
-    await call.answer();
-  }
-
-  /** Addition. Refuses the ringing call. */
-  function reject(roomId) {
-    return end(roomId, { reject: true });
   }
 
   /** Addition. Cancels, refuses or hangs up, as the phase asks. */
   function hangUp(roomId) {
-    return end(roomId, { reject: call?.phase === 'ringing' });
-  }
-
-  /** Addition. Takes part in a room this party belongs to already, for example after a reload. */
-  async function join(roomId) {
-    if (!backend) throw new VoipPluginError('connect() first', CODE.REQUEST_FAILED);
-    if (call && !call.ended) throw new VoipPluginError('another call is going on', CODE.BUSY);
-    const found = await backend.json('GET', `/v1/calls/${encodeURIComponent(roomId)}`);
-    const role = found.caller?.id === self.id ? 'caller' : 'listener';
-    const [mine, other] = role === 'caller' ? [found.caller, found.listener] : [found.listener, found.caller];
-    call = new Call(backend, { role, roomType: found.roomType, self: mine, peer: other, facingMode }, changed);
-    await call.rejoin(roomId);
+    return switchboard.end(roomId, { reject: switchboard.call?.phase === 'ringing' });
   }
 
   /** Addition. */
   function setMuted(muted) {
-    call?.leg?.setMuted(muted);
+    switchboard.call?.leg?.setMuted(muted);
     changed();
   }
 
   /** Addition. May throw a VoipJoinError when the camera cannot be opened again. */
   async function setCameraOff(off) {
-    await call?.leg?.setCameraOff(off);
+    await switchboard.call?.leg?.setCameraOff(off);
     changed();
   }
 
   /** Addition. One reading of the media connection (stats.js), or null without one. */
   async function stats() {
-    return call?.leg && !call.ended ? call.leg.stats() : null;
+    const { call } = switchboard;
+    return call?.leg?.stats && !call.ended ? call.leg.stats() : null;
   }
 
-  globalThis.addEventListener?.('pagehide', () => {
+  /** Addition, for call pages: the half screen was opened or closed; tells showCustomBox or hideCustomBox. */
+  function setCustomBox(open) {
+    if (Boolean(open) === boxOpen || (open && switchboard.call?.phase !== 'talking')) return;
+    boxOpen = Boolean(open);
+    const { roomId, callerId, listenerId } = state();
+    const eventName = boxOpen ? 'showCustomBox' : 'hideCustomBox';
+    emit({ eventName, roomId, groupId: roomId, data: { callerId, listenerId } });
+    changed();
+  }
+
+  /** Addition, for call pages: goes to the page of setVoipEndPagePath, once for each call. False when none was set. */
+  function leaveCallPage() {
+    const page = settings.endPage();
+    const { call } = switchboard;
+    if (page && (call === null || call !== left)) {
+      left = call;
+      goTo(page);
+    }
+    return page !== null;
+  }
+
+  /** Settings change what a call page shows, so its state listeners hear of them. */
+  function set(change) {
+    change();
+    changed();
+  }
+
+  async function unsupported() {
+    throw new VoipPluginError('face-pay devices are not offered', CODE.UNSUPPORTED);
+  }
+
+  onLeave(() => {
     // A page that only rings may go: the call rings on for the party's other pages.
-    if (call && call.phase !== 'ringing') end(undefined, { origin: 'unloadCallPage', keepalive: true });
+    if (switchboard.call && switchboard.call.phase !== 'ringing') {
+      switchboard.end(undefined, { origin: 'unloadCallPage', keepalive: true });
+    }
   });
 
   return {
@@ -363,32 +310,58 @@ export function createVoip() {
     callDevice,
     forceHangUpVoip,
     onVoipEvent,
-    setUIConfig: (config) => settings.configure(config),
-    setCustomBtnText: (text) => settings.setButton(text),
-    setVoipEndPagePath: (opts) => settings.setEndPage(opts),
+    setUIConfig: (config) => set(() => settings.configure(config)),
+    setCustomBtnText: (text) => set(() => settings.setButton(text)),
+    setVoipEndPagePath: (opts) => set(() => settings.setEndPage(opts)),
+    getIotBindContactList,
     getPluginEnterOptions: () => launch.enterOptions(),
     getPluginOnloadOptions: () => launch.onloadOptions(),
+    // Campus "face pay" mode: present, so that code which looks for them finds them, and not offered.
+    bindVoipAdminContact: unsupported,
+    getBindContactPath: () => {
+      throw new VoipPluginError('face-pay devices are not offered', CODE.UNSUPPORTED);
+    },
+    getVoipBindContactList: unsupported,
+    deleteVoipBindContact: unsupported,
+    transerAdmin: unsupported,
+    requestDeviceVoIP: (opts) => grants.request(opts),
+    getDeviceVoIPList: (opts) => grants.list(opts),
+    // Additions
+    reopenGrant: (target) => grants.reopen(target),
     connect,
     close,
-    answer,
-    reject,
+    /** Answers the ringing call; with a room id only that one. Throws a VoipError. */
+    answer: (roomId) => switchboard.answer(roomId),
+    /** Refuses the ringing call. */
+    reject: (roomId) => switchboard.end(roomId, { reject: true }),
     hangUp,
-    join,
+    /** Takes part in a room this party belongs to already, for example after a reload. */
+    join: (roomId) => switchboard.join(roomId),
     setMuted,
     setCameraOff,
+    setCustomBox,
+    leaveCallPage,
     stats,
     state,
     onState,
   };
 }
 
-/** The claims of a JWT, unverified (that is the node's work); {} when it is none. */
-function readClaims(token) {
-  try {
-    const bytes = Uint8Array.from(atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch {
-    return {};
+function subscribe(set, listener) {
+  if (typeof listener !== 'function') throw wrongParameter('listener: must be a function');
+  set.add(listener);
+  return () => {
+    set.delete(listener);
+  };
+}
+
+function tellAll(set, value) {
+  for (const listener of [...set]) {
+    try {
+      listener(value);
+    } catch (error) {
+      report(error); // a listener's fault must not cost the others the event
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Account: who this page is, from its address, and its token.
  * `?id=…&name=…&peer=…&auto=answer|call&voice=1&lang=zh|en`, and `#token=…` outside demo mode.
+ * A call page that a push opened (`?groupId=…&listenerId=SN…`) is that device; with `isCaller=1` it is the calling user.
  */
 import { CODE, VoipError, VoipPluginError, refusal } from '../sdk/errors.js';
 
@@ -10,14 +11,23 @@ export class Account {
   /** `kind` is 'user' or 'device'; `standard` holds the id, name and peer used when the address names none. */
   constructor(kind, standard) {
     const query = new URLSearchParams(location.search);
-    this.kind = kind;
-    this.id = ID.test(query.get('id') ?? '') ? query.get('id') : standard.id;
-    this.name = (query.get('name') ?? (query.has('id') ? this.id : standard.name)).slice(0, 64);
-    this.peer = (query.get('peer') ?? standard.peer).slice(0, 64);
+    const pushed = ['groupId', 'listenerId'].every((name) => query.has(name)) && !query.has('id') && query.get('isCaller') !== '1';
+    const given = pushed ? query.get('listenerId') : (query.get('id') ?? '');
+    this.pushed = pushed;
+    this.kind = pushed ? 'device' : kind;
+    this.id = ID.test(given) ? given : standard.id;
+    this.name = (query.get('name') ?? (given ? this.id : standard.name)).slice(0, 64);
+    this.peer = (query.get('peer') ?? query.get('callerId') ?? standard.peer).slice(0, 64);
+    this.peerName = (query.get('callerName') || this.peer).slice(0, 64);
     this.auto = query.get('auto');
     this.voice = query.get('voice') === '1';
-    this.room = query.get('roomId') ?? '';
+    this.room = query.get('roomId') ?? (query.get('isCaller') === '1' ? query.get('groupId') : null) ?? '';
     this.given = new URLSearchParams(location.hash.slice(1)).get('token');
+  }
+
+  /** Where a page that a push opened goes when its call is over: the device's own. */
+  get home() {
+    return `device.html?${new URLSearchParams({ id: this.id, name: this.name })}${location.hash}`;
   }
 
   /** The page's token: the one it was given, or a demo token. Throws a VoipError. */

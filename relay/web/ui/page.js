@@ -4,21 +4,28 @@
 import voip from '../sdk/wmpf-voip.js';
 import { dress } from './icons.js';
 import { languageButton, onLanguage, t } from './phrases.js';
+import { placeFor } from './place.js';
 import { Recents } from './recents.js';
 import { Ringtone } from './ringtone.js';
 import { Stage } from './stage.js';
 import { ofEnd, ofError } from './verdict.js';
 
 const EVENTS_KEPT = 500;
+/** A page that a push opened for a call that is over by now goes home after this. */
+const PUSHED_MS = 5_000;
+/** A device leaves for its end page by then even if the node did not confirm the end. */
+const LEAVE_MS = 3_000;
 
 /**
- * Starts a page. `account` is who we are; `place(call)` asks the SDK for a call to {peer, video} and throws a VoipError
- * when it was refused.
+ * Starts a page for an account. A host application may set `window.relayHost` before: `customBox` (custombox.js) and the
+ * options `media`, `confirm` and `navigate` of connect().
  */
-export async function startPage(account, place) {
+export async function startPage(account) {
   const one = (id) => document.getElementById(id);
+  const { customBox, ...own } = window.relayHost ?? {};
   const peer = one('peer');
   const status = one('status');
+  const place = placeFor(account);
   const ringtone = new Ringtone();
   const events = [];
   let last = { peer: account.peer, video: !account.voice };
@@ -27,13 +34,17 @@ export async function startPage(account, place) {
   let trouble = null; // an error outside a call
   let notice = '';
 
+  document.body.classList.replace(account.kind === 'device' ? 'phone' : 'device', account.kind === 'device' ? 'device' : 'phone');
+  document.body.classList.toggle('pushed', account.pushed);
   dress(document);
   languageButton(one('language'));
   peer.value = account.peer;
   for (const node of document.querySelectorAll('[data-self=name]')) node.textContent = account.name;
   for (const node of document.querySelectorAll('[data-self=id]')) node.textContent = account.id;
+  for (const node of document.querySelectorAll('[data-peer=name]')) node.textContent = account.peerName;
   const face = () => {
-    const initial = [...peer.value.trim()][0]?.toUpperCase() ?? '?';
+    const shown = account.pushed ? account.peerName : peer.value.trim();
+    const initial = [...shown][0]?.toUpperCase() ?? '?';
     for (const node of document.querySelectorAll('[data-peer=initial]')) node.textContent = initial;
   };
   peer.addEventListener('input', face);
@@ -48,6 +59,11 @@ export async function startPage(account, place) {
   const stage = new Stage(one('stage'), voip, {
     onAgain: () => call(last),
     onBack: () => {
+      if (voip.leaveCallPage()) return;
+      if (account.pushed) {
+        location.replace(account.home);
+        return;
+      }
       home = true;
       show();
       one(last.video ? 'call-video' : 'call-voice').focus({ preventScroll: true });
@@ -56,6 +72,7 @@ export async function startPage(account, place) {
       trouble = error;
       show();
     },
+    customBox,
   });
 
   async function call({ peer: to, video }) {
@@ -102,6 +119,7 @@ export async function startPage(account, place) {
       const { title, advice } = ofError(trouble);
       return advice ? `${title}. ${advice}`.replace('。. ', '。').replace(/([\u4e00-\u9fff])\. /, '$1。') : title;
     }
+    if (account.pushed && state.phase === 'idle' && state.link === 'online') return t('state.connecting');
     return notice ? t(notice) : t(`link.${state.link}`);
   }
 
@@ -130,7 +148,10 @@ export async function startPage(account, place) {
         if (account.auto === 'answer') voip.answer().catch(() => {});
       }
       if (next.phase === 'talking' || next.phase === 'connecting') home = false;
-      if (next.phase === 'ended' && phase !== 'ended') ended = true;
+      if (next.phase === 'ended' && phase !== 'ended') {
+        ended = true;
+        if (next.kind === 'device' && next.endPage && !next.failure) setTimeout(() => voip.leaveCallPage(), LEAVE_MS);
+      }
     }
     if (ended && (next.summary || next.failure)) {
       ended = false;
@@ -170,9 +191,10 @@ export async function startPage(account, place) {
   for (const name of ['pointerdown', 'keydown']) addEventListener(name, () => setTimeout(show), { passive: true });
 
   try {
-    await voip.connect({ baseUrl: location.origin, token: () => account.token(), id: account.id, name: account.name });
+    await voip.connect({ baseUrl: location.origin, token: () => account.token(), kind: account.kind, id: account.id, name: account.name, ...own });
     if (account.room) await voip.join(account.room);
     else if (account.auto === 'call') await call({ peer: peer.value, video: !account.voice });
+    if (account.pushed) setTimeout(() => state.phase === 'idle' && location.replace(account.home), PUSHED_MS);
   } catch (error) {
     trouble = error;
     show();

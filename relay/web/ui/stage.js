@@ -2,9 +2,12 @@
  * Stage: the call itself, shown over a page's home view: ringing, waiting, talking, ended.
  * It only draws the SDK's state and passes taps on; it decides nothing about the call.
  */
+import { CustomBox } from './custombox.js';
 import { dress } from './icons.js';
 import { onLanguage, t, translate } from './phrases.js';
+import { Pictures } from './pictures.js';
 import { Quality } from './quality.js';
+import { Speaker } from './speaker.js';
 import { clockFace } from './timer.js';
 import { ofEnd } from './verdict.js';
 
@@ -12,8 +15,9 @@ const STATS_MS = 1_000;
 const STILL_READINGS = 3;
 
 const MARKUP = `
-  <video id="remote" class="picture" autoplay playsinline data-t-label="call.remote"></video>
-  <video id="local" class="picture" autoplay playsinline muted data-t-label="call.local"></video>
+  <div class="picture" data-place="none"><video id="remote" autoplay playsinline data-t-label="call.remote"></video></div>
+  <div class="picture" data-place="none"><video id="local" autoplay playsinline muted data-t-label="call.local"></video></div>
+  <button type="button" id="veil" hidden></button>
   <button type="button" id="swap" data-t-label="call.swap"></button>
   <div class="top">
     <strong class="peer-name"></strong>
@@ -35,32 +39,45 @@ const MARKUP = `
     </div>
   </div>
   <button type="button" id="hear" class="button primary" data-t="call.hear" hidden></button>
+  <button type="button" id="custom" class="button" aria-expanded="false" aria-controls="custombox-panel" hidden></button>
   <div class="controls" role="group" data-t-label="call.controls">
     <button type="button" id="mute" class="round" aria-pressed="false"><span class="disc"></span><span class="label"></span></button>
+    <button type="button" id="speaker" class="round" aria-pressed="true"><span class="disc"></span><span class="label" data-t="call.speaker"></span></button>
     <button type="button" id="camera" class="round" aria-pressed="false"><span class="disc"></span><span class="label"></span></button>
     <button type="button" id="reject" class="round red"><span class="disc" data-icon="down"></span><span class="label" data-t="call.reject"></span></button>
     <button type="button" id="hangup" class="round red"><span class="disc" data-icon="down"></span><span class="label"></span></button>
     <button type="button" id="answer" class="round green"><span class="disc" data-icon="phone"></span><span class="label" data-t="call.answer"></span></button>
-  </div>`;
+  </div>
+  <section id="custombox-panel" class="box" role="dialog" aria-labelledby="custombox-title" hidden>
+    <header><h2 id="custombox-title"></h2><button type="button" class="box-close" data-icon="close" data-t-label="call.box.close"></button></header>
+    <div class="box-content"></div>
+  </section>`;
 
 export class Stage {
   #voip;
   #root;
   #state = null;
   #quality;
+  #pictures;
+  #speaker;
+  #box;
+  #bare = false; // the buttons are hidden by a tap on the picture
   #readings = 0;
   #swapped = false;
   #framesDecoded = -1;
   #stillFor = 0;
   #focused = null;
 
-  /** `hooks`: onAgain(), onBack(), onError(error). */
+  /** `hooks`: onAgain(), onBack(), onError(error), and the host's customBox (custombox.js), which may be missing. */
   constructor(root, voip, hooks) {
     this.#root = root;
     this.#voip = voip;
     root.innerHTML = MARKUP;
     dress(root);
     this.#quality = new Quality(this.#one('#quality'));
+    this.#pictures = new Pictures(root);
+    this.#speaker = new Speaker(this.#one('#remote'));
+    this.#box = new CustomBox(voip, { panel: this.#one('.box'), opener: this.#one('#custom'), fill: hooks.customBox });
     this.#wire(hooks);
     onLanguage(() => {
       translate(root);
@@ -80,21 +97,21 @@ export class Stage {
     on('#hangup', () => this.#voip.hangUp());
     on('#mute', () => this.#voip.setMuted(!this.#state.muted));
     on('#camera', () => this.#voip.setCameraOff(!this.#state.cameraOff));
+    on('#speaker', async () => {
+      await this.#speaker.set(!this.#speaker.handsFree);
+      this.update(this.#state);
+    });
     on('#swap', () => {
       this.#swapped = !this.#swapped;
-      this.#root.classList.toggle('swapped', this.#swapped);
+      this.update(this.#state);
     });
+    on('#veil', () => this.#hideButtons(!this.#bare));
     on('#hear', () => this.#one('#remote').play());
     on('#again', onAgain);
     on('#back', onBack);
-    for (const id of ['#remote', '#local']) {
-      const video = this.#one(id);
-      // Fill the screen when both lie or both stand; otherwise show the whole picture.
-      video.addEventListener('resize', () => {
-        const standing = this.#root.clientHeight > this.#root.clientWidth;
-        video.classList.toggle('whole', standing !== video.videoHeight > video.videoWidth);
-      });
-    }
+    this.#root.addEventListener('keydown', ({ key }) => {
+      if (key === 'Escape' && this.#bare) this.#hideButtons(false);
+    });
     this.#one('#remote').addEventListener('playing', () => {
       this.#one('#hear').hidden = true;
     });
@@ -109,6 +126,7 @@ export class Stage {
     this.#root.dataset.phase = phase;
     this.#root.dataset.kind = state.roomType ?? '';
     if (phase === 'idle') return;
+    if (phase !== before) this.#entering(phase, before);
     const name = state.peer.name || state.peer.id;
     for (const node of this.#root.querySelectorAll('.peer-name')) node.textContent = name;
     this.#one('.avatar').textContent = [...name][0]?.toUpperCase() ?? '?';
@@ -116,10 +134,26 @@ export class Stage {
     this.#one('#timer').textContent = clockFace(state.keepTime);
     this.#attach('#local', state.local);
     this.#attach('#remote', state.remote);
+    this.#pictures.update(state, this.#swapped);
     this.#buttons(state);
-    this.#root.classList.toggle('own-picture', Boolean(state.local?.getVideoTracks().length) && !state.cameraOff);
+    this.#box.update(state);
+    // A device with an end page of its own shows no other.
+    this.#root.classList.toggle('leaving', phase === 'ended' && state.kind === 'device' && state.endPage !== null && !state.failure);
     if (phase === 'ended') this.#verdict(state);
-    if (phase !== before) this.#entered(phase, before);
+    if (phase !== before) this.#focus(phase);
+  }
+
+  /** Hidden buttons neither take a tap nor the focus. */
+  #hideButtons(bare) {
+    this.#bare = bare;
+    this.#root.classList.toggle('bare', bare);
+    for (const node of this.#root.querySelectorAll('.controls, .top, #custom')) node.inert = bare;
+    this.#nameVeil();
+    if (bare) this.#one('#veil').focus({ preventScroll: true });
+  }
+
+  #nameVeil() {
+    this.#one('#veil').setAttribute('aria-label', t(this.#bare ? 'call.buttons.show' : 'call.buttons.hide'));
   }
 
   #line({ phase, roomType, path }) {
@@ -129,7 +163,7 @@ export class Stage {
     return t(`state.${phase}`);
   }
 
-  #buttons({ phase, roomType, muted, cameraOff }) {
+  #buttons({ kind, phase, role, roomType, muted, cameraOff, ui }) {
     const show = (id, shown) => {
       this.#one(id).hidden = !shown;
     };
@@ -138,10 +172,16 @@ export class Stage {
     show('#reject', phase === 'ringing');
     show('#hangup', live);
     show('#mute', live);
-    show('#camera', live && roomType === 'video');
-    show('#swap', phase === 'talking' && roomType === 'video');
+    const { enableToggleCamera } = role === 'caller' ? ui.callerUI : ui.listenerUI;
+    const pictures = phase === 'talking' && roomType === 'video';
+    show('#camera', live && roomType === 'video' && enableToggleCamera);
+    show('#speaker', live && kind === 'device');
+    show('#swap', pictures);
+    show('#veil', pictures);
+    this.#nameVeil();
     show('.controls', phase !== 'ended');
     this.#one('#hangup .label').textContent = t(phase === 'calling' || phase === 'waiting' ? 'call.cancel' : 'call.hangup');
+    this.#toggle('#speaker', this.#speaker.handsFree, this.#speaker.handsFree ? 'speaker' : 'ear', 'call.speaker');
     this.#toggle('#mute', muted, muted ? 'micOff' : 'mic', muted ? 'call.unmute' : 'call.mute');
     this.#toggle('#camera', cameraOff, cameraOff ? 'cameraOff' : 'camera', cameraOff ? 'call.camera.on' : 'call.camera.off');
   }
@@ -178,18 +218,22 @@ export class Stage {
     box.querySelector('h2').textContent = title;
     box.querySelector('.advice').textContent = advice;
     box.querySelector('.duration').textContent = keepTime ? t('call.duration', { time: clockFace(keepTime) }) : '';
+    this.#one('#back').textContent = t(state.endPage ? 'call.close' : 'call.back');
     box.querySelector('.verdict-icon').dataset.icon = bad ? 'alert' : 'check';
     dress(box);
   }
 
-  #entered(phase, before) {
+  #entering(phase, before) {
     if (before === undefined || before === 'idle' || before === 'ended') {
       this.#quality.reset();
-      this.#swapped = false;
-      this.#root.classList.remove('swapped', 'still');
+      this.#root.classList.remove('still');
       this.#one('#hear').hidden = true;
+      this.#swapped = false;
+      this.#speaker.set(this.#state.kind !== 'device' || this.#state.ui.handsFree);
     }
+    this.#hideButtons(false);
     if (phase === 'talking') {
+      this.#swapped = this.#state.ui.isSelfWindowMax;
       this.#framesDecoded = -1;
       this.#stillFor = 0;
       clearInterval(this.#readings);
@@ -197,6 +241,9 @@ export class Stage {
     } else if (phase === 'ended') {
       clearInterval(this.#readings);
     }
+  }
+
+  #focus(phase) {
     const first = { ringing: '#answer', waiting: '#hangup', calling: '#hangup', ended: '#back' }[phase];
     if (first && this.#focused !== phase) this.#one(first).focus({ preventScroll: true });
     this.#focused = phase;

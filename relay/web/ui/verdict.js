@@ -12,13 +12,24 @@ const CODES = {
   5: [['The call could not be set up', 'The node is full or shutting down. Try again in a minute.'], ['无法建立通话', '服务器繁忙或正在关闭，请稍后再试。']],
   7: [['This person is not known', 'Check the number of the person.'], ['找不到该用户', '请检查用户编号。']],
   9: [['The device is not allowed to call you', 'The person must first give the device permission in the mini program.'], ['尚未授权', '请先在小程序中授权该设备呼叫您。']],
+  12: [['Calls are not enabled yet', 'This kind of device still waits for its approval.'], ['通话功能尚未开通', '该设备型号仍在等待审核。']],
   13: [['The device is not signed in correctly', 'Reload the page to sign in again.'], ['设备凭证无效', '请刷新页面重新登录。']],
   14: [['The device cannot be woken', 'Its push token is wrong or too old. Restart the device.'], ['无法唤醒设备', '设备推送凭证无效或已过期，请重启设备。']],
+  15: [['Calls are suspended', 'The account is in arrears. Tell the operator.'], ['通话服务已暂停', '账户欠费，请联系管理员。']],
+  17: [['The device cannot be called', 'Its model does not fit its token. Restart the device.'], ['无法呼叫该设备', '设备型号与凭证不符，请重启设备。']],
+  19: [['This person cannot be called', 'The number belongs to another mini program.'], ['无法呼叫该用户', '该用户编号属于其他小程序。']],
   20: [['This person is not known', 'Check the number of the person.'], ['用户编号无效', '请检查用户编号。']],
+  22: [['This way of paying is not allowed', 'Tell the operator.'], ['不支持该计费方式', '请联系管理员。']],
+  23: [['The licence of the device has expired', 'Tell the operator.'], ['设备许可已过期', '请联系管理员。']],
+  24: [['The device has no licence yet', 'Tell the operator.'], ['设备许可未激活', '请联系管理员。']],
+  1000: [['The device could not sign in', 'Check its network, then try again.'], ['设备登录失败', '请检查设备网络后重试。']],
+  1001: [['The device cannot be called yet', 'Its push token is missing. Start the device once.'], ['暂时无法呼叫该设备', '缺少设备推送凭证，请先启动设备。']],
   1002: [['The server cannot be reached', 'Check your network, then try again.'], ['无法连接服务器', '请检查网络后重试。']],
   1003: [['The server gave an unexpected answer', 'Try again. If it stays so, tell the operator.'], ['服务器返回异常', '请重试；若仍失败请联系管理员。']],
   1004: [['The call could not be made', 'A detail is missing or wrong. Check both numbers.'], ['无法发起通话', '信息缺失或有误，请检查双方编号。']],
   1005: [['You are in another call', 'End that call first, also in other tabs.'], ['您正在通话中', '请先结束当前通话（包括其他标签页）。']],
+  1006: [['Only a device can make this call', ''], ['只有设备可以发起这种呼叫', '']],
+  1007: [['Only a person can make this call', ''], ['只有用户可以发起这种呼叫', '']],
   1008: [['The call is already over', 'Call back if you still want to talk.'], ['通话已经结束', '如有需要请回拨。']],
   1011: [['This kind of call is not offered', ''], ['不支持这种通话方式', '']],
   2000: [['Joining the call failed', 'Call again.'], ['加入通话失败', '请重新呼叫。']],
@@ -55,6 +66,7 @@ const ENDINGS = {
   noAnswer: [['No answer', 'Try again later.'], ['对方无应答', '请稍后再试。']],
   missed: [['Missed call', 'You can call back.'], ['未接来电', '您可以回拨。']],
   cancelled: [['Call cancelled', ''], ['通话已取消', '']],
+  unreachable: [['The device could not be reached', 'Its server did not take the call. Try again later.'], ['设备无法接通', '设备的服务器未接受呼叫，请稍后再试。']],
   callerCancelled: [['Missed call', 'The other side stopped calling.'], ['未接来电', '对方已取消呼叫。']],
   declined: [['Call declined', ''], ['已拒绝', '']],
   peerDeclined: [['The other side declined', ''], ['对方已拒绝', '']],
@@ -73,7 +85,9 @@ function words(entry, values = {}) {
 }
 
 /** The words for a VoipError. */
-export function ofError(error) {
+export function ofError(failure) {
+  // A device's own token function failed: what stopped it says more than the code 1000 around it.
+  const error = failure.errCode === 1000 && failure.cause?.errCode !== undefined ? failure.cause : failure;
   if (error.extErrMsg === 'insecure-page') return words(INSECURE);
   if (error.extErrMsg === 'not-demo') return words(NOT_DEMO);
   if (error.httpStatus === 401) return words(SIGNED_OUT);
@@ -84,7 +98,7 @@ export function ofError(error) {
 export function ofEnd({ failure, end, role, bill, summary }) {
   if (failure) return { ...ofError(failure), bad: true };
   const kind = kindOf(end, role);
-  const bad = ['busy', 'noAnswer', 'missed', 'callerCancelled', 'peerDeclined', 'lostPeer', 'lostSelf', 'neverCame'].includes(kind);
+  const bad = ['busy', 'noAnswer', 'missed', 'unreachable', 'callerCancelled', 'peerDeclined', 'lostPeer', 'lostSelf', 'neverCame'].includes(kind);
   return { ...words(ENDINGS[kind]), bad, missed: kind === 'missed' || kind === 'callerCancelled', keepTime: summary?.keepTime ?? bill?.keepTime ?? 0 };
 }
 
@@ -100,8 +114,11 @@ function kindOf(end, role) {
     case 'timeout':
       return role === 'caller' ? 'noAnswer' : 'missed';
     case 'cancelVoip':
+      if (data.errCode) return 'unreachable'; // a cloud device's server said no, or nothing
+      if (data.status === 'forceFromApp') return 'forced';
       return role === 'caller' ? 'cancelled' : 'callerCancelled';
     case 'rejectVoip':
+      if (data.status === 'forceFromApp') return 'forced';
       return role === 'caller' ? 'peerDeclined' : 'declined';
     case 'hangUpVoip':
       if (data.origin === 'timeLimit') return 'timeLimit';
