@@ -74,11 +74,11 @@ class Done(msgspec.Struct, frozen=True, rename="camel"):
 class HistoryQuery(msgspec.Struct, frozen=True, rename={"from_ms": "from", "to_ms": "to"}):
     """Which calls; `from` and `to` are Unix milliseconds, `before` is `next` of the page before."""
 
-    sn: Annotated[str, msgspec.Meta(max_length=128)] | None = None
-    openid: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    sn: Name | None = None
+    openid: Name | None = None
     from_ms: Annotated[int, MILLISECONDS] | None = None
     to_ms: Annotated[int, MILLISECONDS] | None = None
-    before: Annotated[str, msgspec.Meta(max_length=96)] | None = None
+    before: Name | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=HISTORY_MAX)] = 50
 
 
@@ -92,8 +92,8 @@ class ServerCall(msgspec.Struct, frozen=True):
 
     openid: Id
     room_type: Literal["voice", "video", 0, 1] = "video"
-    sn: Annotated[str, msgspec.Meta(max_length=128)] = ""
-    model_id: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    sn: Name = ""
+    model_id: Name = ""
     listener_name: Name = ""
     version_type: Literal[0, 1, 2] = 0  # release, development, trial
     query: Query = ""
@@ -176,7 +176,6 @@ class Calls:
     async def create(self, asked: Asked[Invitation, Empty]) -> Made:
         invitation = asked.body
         check_business(invitation)
-        check_ids(invitation)
         if len(invitation.called) > self._config.max_listeners:
             raise ApiError(400, Code.WRONG_PARAMETER, f"listeners: at most {self._config.max_listeners}")
         claims = self._check_caller(asked, invitation)
@@ -229,7 +228,7 @@ class Calls:
         return claims
 
     def _check_tokens(self, invitation: Invitation) -> None:
-        """The device side's token, where the method asks for one (§1.4, §1.7)."""
+        """The device side's token, where the method asks for one (§1.4, §1.7), then the identities."""
         if invitation.is_cloud and not self._cloud.reachable:
             raise ApiError(
                 503, Code.REQUEST_FAILED, "no webhook takes iot_voip_notify, so nobody can answer for the device"
@@ -238,12 +237,11 @@ class Calls:
             if invitation.voip_token:
                 self._check_token(invitation, "device", Code.DEVICE_TOKEN_WRONG, invitation.caller.id)
         elif invitation.target != "device":
-            if len(invitation.called) > 1:
-                raise ApiError(400, Code.WRONG_PARAMETER, "listeners: several devices are called with target 'device'")
             if invitation.voip_token:
                 self._check_token(invitation, "push", Code.USER_TOKEN_WRONG, invitation.called[0].id)
             elif self._config.needs_registration:
                 raise ApiError(400, Code.TOKEN_MISSING, "the device's pushToken is needed (voipToken)")
+        check_ids(invitation)
 
     def _check_token(self, invitation: Invitation, kind: str, wrong: Code, sn: str) -> None:
         try:
@@ -275,8 +273,11 @@ class Calls:
             payload=body.payload,
             env_version=("release", "develop", "trial")[body.version_type],
         )
-        check_ids(invitation)
-        live = await self._service.create(invitation, ask=self._cloud.ask if self._cloud.reachable else None)
+        live = await self._service.create(
+            invitation,
+            check=lambda: check_ids(invitation),
+            ask=self._cloud.ask if self._cloud.reachable else None,
+        )
         return ServerCallMade(0, "ok", live.room, self._tokens.credential(live.room, "caller", live.caller))
 
     async def history(self, asked: Asked[Empty, HistoryQuery]) -> History:
@@ -323,7 +324,7 @@ class Calls:
 
 
 def check_business(invitation: Invitation) -> None:
-    """Raises ApiError: 1011 for the campus modes, 1004 for a mode of the other direction."""
+    """Raises ApiError: 1011 for the campus modes, 1004 for fields that do not go together."""
     if invitation.business in (0, 3):
         raise ApiError(400, Code.UNSUPPORTED, f"businessType {invitation.business} (face mode) is not offered")
     expected = DEVICE_TO_USER if invitation.direction == "device_to_user" else USER_TO_DEVICE
@@ -333,14 +334,16 @@ def check_business(invitation: Invitation) -> None:
         raise ApiError(400, Code.WRONG_PARAMETER, f"target {invitation.target!r} is for calls to a device")
     if invitation.is_cloud and invitation.target != "device":
         raise ApiError(400, Code.WRONG_PARAMETER, "isCloud is for target 'device'")
+    if len(invitation.called) > 1 and invitation.direction == "user_to_device" and invitation.target != "device":
+        raise ApiError(400, Code.WRONG_PARAMETER, "listeners: several devices are called with target 'device'")
+    if len(set(invitation.called_parties)) != len(invitation.called_parties):
+        raise ApiError(400, Code.WRONG_PARAMETER, "listeners: each one only once")
 
 
 def check_ids(invitation: Invitation) -> None:
-    """Raises ApiError: 2 for an impossible SN, 7 for an impossible openid, 1004 for a party that is called twice."""
+    """Raises ApiError: 2 for an impossible SN, 7 for an impossible openid."""
     for party in (invitation.caller_party, *invitation.called_parties):
         if party.kind == "device" and not SN.fullmatch(party.id):
             raise ApiError(400, Code.BAD_DEVICE_ID, "an SN has letters, digits, _ and - only")
         if party.kind == "user" and not OPENID.fullmatch(party.id):
             raise ApiError(400, Code.BAD_OPENID, "an openid has printable ASCII characters without spaces only")
-    if len(set(invitation.called_parties)) != len(invitation.called_parties):
-        raise ApiError(400, Code.WRONG_PARAMETER, "listeners: each one only once")

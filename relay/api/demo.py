@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -63,7 +63,7 @@ class TokenRequest(msgspec.Struct, frozen=True):
     kind: Literal["user", "device", "publisher", "player"]
     id: Id
     name: Name = ""
-    model_id: Annotated[str, msgspec.Meta(max_length=128)] = DEMO_MODEL
+    model_id: Name = DEMO_MODEL
     appid: Name = ""
 
 

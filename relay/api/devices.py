@@ -12,7 +12,7 @@ from relay.api.tokens import Tokens
 from relay.calls.devices import DeviceEntry, Devices, DeviceView, Model, Profile, check_sn, owner_of
 from relay.calls.events import Events
 from relay.calls.grants import Contact, DeviceGrant, Grants
-from relay.calls.invitation import Id, Opaque, Party
+from relay.calls.invitation import Id, Name, Opaque, Party
 from relay.calls.tickets import Tickets
 from relay.errors import ApiError, Code
 
@@ -52,26 +52,15 @@ class PushToken(msgspec.Struct, frozen=True, rename="camel"):
     expire_timestamp: int  # Unix seconds
 
 
-class ProfileChange(msgspec.Struct, frozen=True, rename="camel"):
-    """Any part of a profile; what is left out stays as it is."""
-
-    camera_rotation: Literal[0, 90, 180, 270] | msgspec.UnsetType = msgspec.UNSET
-    aspect_ratio: Annotated[float, msgspec.Meta(gt=0, le=10)] | msgspec.UnsetType | None = msgspec.UNSET
-    hor_mirror: bool | msgspec.UnsetType = msgspec.UNSET
-    vert_mirror: bool | msgspec.UnsetType = msgspec.UNSET
-    enable_toggle_camera: bool | msgspec.UnsetType = msgspec.UNSET
-    object_fit: Literal["fill", "contain"] | msgspec.UnsetType = msgspec.UNSET
-
-
 class WholeProfile(msgspec.Struct, frozen=True, rename="camel"):
-    """A profile with all its values; `aspect_ratio` null is the plugin's default, 4/3."""
+    """A profile with the plugin's defaults for what was not set; `aspect_ratio` null: 4/3, or as the picture comes."""
 
-    camera_rotation: int
-    aspect_ratio: float | None
-    hor_mirror: bool
-    vert_mirror: bool
-    enable_toggle_camera: bool
-    object_fit: str
+    camera_rotation: int = 0
+    aspect_ratio: float | None = None
+    hor_mirror: bool = False
+    vert_mirror: bool = False
+    enable_toggle_camera: bool = True
+    object_fit: str = "fill"
 
 
 class ContactsQuestion(msgspec.Struct, frozen=True):
@@ -101,7 +90,7 @@ class DeviceGrants(msgspec.Struct, frozen=True):
 
 class TicketQuestion(msgspec.Struct, frozen=True):
     sn: str
-    model_id: Annotated[str, msgspec.Meta(max_length=128)]
+    model_id: Name
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -148,7 +137,7 @@ class DeviceApi:
         ),
         Endpoint(
             "PUT", "/v1/devices/{sn}/profile", "put_profile", "Change how the device's picture is shown",
-            who=OWNERS, body=ProfileChange, answer=WholeProfile, codes=(2, 1004), tag="devices",
+            who=OWNERS, body=Profile, answer=WholeProfile, codes=(2, 1004), tag="devices",
         ),
         Endpoint(
             "POST", "/v1/devices/{sn}/contacts/status", "contacts", "Which of these users may be called",
@@ -223,9 +212,8 @@ class DeviceApi:
     async def profile(self, asked: Asked[Empty, Empty]) -> WholeProfile:
         return _whole(await self._devices.profile(self._owned(asked)))
 
-    async def put_profile(self, asked: Asked[ProfileChange, Empty]) -> WholeProfile:
-        change: dict[str, Any] = msgspec.to_builtins(asked.body)
-        return _whole(await self._devices.put_profile(self._owned(asked), change))
+    async def put_profile(self, asked: Asked[Profile, Empty]) -> WholeProfile:
+        return _whole(await self._devices.put_profile(self._owned(asked), asked.body))
 
     async def contacts(self, asked: Asked[ContactsQuestion, Empty]) -> Contacts:
         for openid in asked.body.openid_list:
@@ -265,4 +253,4 @@ class DeviceApi:
 
 
 def _whole(profile: Profile) -> WholeProfile:
-    return WholeProfile(**{name: getattr(profile, name) for name in Profile.__struct_fields__})
+    return msgspec.convert(msgspec.to_builtins(profile), WholeProfile)

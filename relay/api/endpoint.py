@@ -117,6 +117,8 @@ class Endpoints:
                 raise fault
             if claims is None or claims.kind not in endpoint.who:
                 raise ApiError(403, Code.NO_API_PERMISSION, f"this is for: {', '.join(endpoint.who)}")
+        if any("\x00" in part for part in request.match_info.values()):
+            raise ApiError(404, Code.WRONG_PARAMETER, "no such path")  # not every database can be asked for a NUL
         query = _query(request, endpoint.query)
         body: Any = Empty()
         if endpoint.body is not Empty:
@@ -125,7 +127,7 @@ class Endpoints:
             )
         asked: Asked[Any, Any] = Asked(request, claims, body, query)
         key_given = request.headers.get("Idempotency-Key")
-        if key_given is None or claims is None or endpoint.method == "GET" or endpoint.sdp or endpoint.own_key:
+        if key_given is None or endpoint.method == "GET" or endpoint.answer is None or endpoint.own_key:
             answer = await handler(asked)
             return answer if isinstance(answer, web.StreamResponse) else _response(_reply(endpoint, answer))
 
@@ -135,7 +137,8 @@ class Endpoints:
             return _reply(endpoint, answer)
 
         request_bytes = f"{request.method} {request.path} ".encode() + msgspec.json.encode([body, query])
-        who = f"{claims.kind}:{claims.sub}"
+        # Without a token the body itself (a ticket, a secret) is what entitles to the answer, and it must be the same.
+        who = f"anonymous:{request.path}" if claims is None else f"{claims.kind}:{claims.sub}"
         return _response(await self._repeats.once(who, key_given, request_bytes, work))
 
     def _claims(self, endpoint: Endpoint, request: web.Request) -> tuple[Claims | None, ApiError | None]:

@@ -14,8 +14,12 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def refusal(status: int, code: int, message: str, retry_s: float = 1.0) -> web.Response:
-    response = web.json_response({"errCode": code, "errMsg": message}, status=status)
+ORIGINAL = ("/wxa/", "/cgi-bin/")  # these paths have names of their own for the code and its text
+
+
+def refusal(path: str, status: int, code: int, message: str, retry_s: float = 1.0) -> web.Response:
+    names = ("errcode", "errmsg") if path.startswith(ORIGINAL) else ("errCode", "errMsg")
+    response = web.json_response(dict(zip(names, (code, message), strict=True)), status=status)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"  # RFC 6750 §3
     if status in (429, 503):
@@ -28,13 +32,13 @@ async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ApiError as fault:
-        return refusal(fault.status, fault.code, fault.message, fault.retry_s)
+        return refusal(request.path, fault.status, fault.code, fault.message, fault.retry_s)
     except MediaError as fault:
-        return refusal(fault.status, fault.code, fault.message)
+        return refusal(request.path, fault.status, fault.code, fault.message)
     except web.HTTPException as fault:
         if fault.status < 400:
             raise
-        answer = refusal(fault.status, Code.WRONG_PARAMETER, fault.reason)
+        answer = refusal(request.path, fault.status, Code.WRONG_PARAMETER, fault.reason)
         if "Allow" in fault.headers:
             answer.headers["Allow"] = fault.headers["Allow"]
         return answer
@@ -43,4 +47,4 @@ async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         # The path stays out of the log: it names rooms.
         log.exception("a request failed", extra={"method": request.method})
-        return refusal(500, Code.REQUEST_FAILED, "the request failed inside the server")
+        return refusal(request.path, 500, Code.REQUEST_FAILED, "the request failed inside the server")

@@ -25,6 +25,13 @@ DESCRIPTION = (
     "plugin's. Writes take an `Idempotency-Key`. 429 and 503 carry `Retry-After`."
 )
 
+PROBES = {  # for whoever runs the node; made in `app.py`
+    "/healthz": ("The node is alive", "application/json"),
+    "/readyz": ("The node takes calls; 503 while it does not", "application/json"),
+    "/metrics": ("Counters for Prometheus", "text/plain"),
+    "/openapi.json": ("This document", "application/json"),
+}
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """Why a request was refused: the plugin's code, and a sentence."""
@@ -61,6 +68,7 @@ def document(*, demo: bool = False) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in declared:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, named, components)
+    paths.update({path: _probe(path, *about) for path, about in PROBES.items()})
     return {
         "openapi": "3.1.0",
         "info": {"title": "relay", "version": relay.__version__, "description": DESCRIPTION},
@@ -73,6 +81,12 @@ def document(*, demo: bool = False) -> dict[str, Any]:
             },
         },
     }
+
+
+def _probe(path: str, summary: str, content_type: str) -> dict[str, Any]:
+    answer = {"description": "The answer", "content": {content_type: {}}}
+    name = f"get_{path.strip('/').replace('.', '_')}"
+    return {"get": {"summary": summary, "operationId": name, "tags": ["node"], "responses": {"200": answer}}}
 
 
 def _operation(endpoint: Endpoint, named: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:

@@ -14,16 +14,15 @@ from relay.api.devices import OPERATOR, DeviceApi, Ticket, TicketQuestion
 from relay.api.endpoint import Asked, Empty, Endpoint
 from relay.api.tokens import Tokens
 from relay.calls.groups import GroupEntry, Groups, GroupView, Member, MemberChange
+from relay.calls.invitation import Name
 from relay.errors import ApiError, Code
-
-Text = Annotated[str, msgspec.Meta(max_length=128)]
 
 
 class TokenQuery(msgspec.Struct, frozen=True):
     """`secret` is that of an API key, `appid` its name."""
 
-    grant_type: Text = ""
-    appid: Text = ""
+    grant_type: Name = ""
+    appid: Name = ""
     secret: Annotated[str, msgspec.Meta(max_length=512)] = ""
 
 
@@ -37,11 +36,11 @@ class AccessQuery(msgspec.Struct, frozen=True):
 
 
 class GroupQuestion(msgspec.Struct, frozen=True):
-    group_id: Text
+    group_id: Name
 
 
 class GroupChange(msgspec.Struct, frozen=True):
-    group_id: Text
+    group_id: Name
     device_list: Annotated[tuple[Member, ...], msgspec.Meta(min_length=1, max_length=1000)]
     force_add: bool = False
 

@@ -14,7 +14,7 @@ left out; when none is left, its refusal is the call's.
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 from sqlalchemy.engine import Row
 
 from relay.calls.devices import Profile
@@ -22,6 +22,31 @@ from relay.calls.invitation import Invitation, Listener, Party, Person
 from relay.config import Config
 from relay.errors import ApiError, Code
 from relay.store.schema import DEVICES, GRANTS, MODELS, USERS
+
+# Built once: for such short queries SQLAlchemy takes longer to make them than the database to answer them.
+DEVICE = (
+    select(
+        DEVICES,
+        MODELS.c.appid,
+        MODELS.c.name.label("model_name"),
+        MODELS.c.approved,
+        MODELS.c.call_needs_grant,
+        MODELS.c.charge_types,
+        MODELS.c.in_arrears,
+    )
+    .select_from(DEVICES.outerjoin(MODELS, MODELS.c.model_id == DEVICES.c.model_id))
+    .where(DEVICES.c.sn == bindparam("own_sn"))
+)
+USER = select(USERS.c.appid).where(USERS.c.openid == bindparam("own_openid"))
+GRANT = (
+    select(GRANTS.c.device_name)
+    .where(
+        GRANTS.c.openid == bindparam("own_openid"),
+        GRANTS.c.state == "agreed",
+        or_(GRANTS.c.subject == bindparam("own"), GRANTS.c.subject == bindparam("grouped")),
+    )
+    .order_by(GRANTS.c.subject.desc())  # the device's own before its group's
+)
 
 
 class Member(msgspec.Struct, frozen=True, rename="camel"):
@@ -110,17 +135,7 @@ def _from_user(connection: Connection, asked: Invitation, config: Config, now_ms
 
 def _device(connection: Connection, sn: str, model_id: str, config: Config) -> Row[Any] | None:
     """The device with its model's columns; None when it is unknown and may be."""
-    columns = (
-        DEVICES,
-        MODELS.c.appid,
-        MODELS.c.name.label("model_name"),
-        MODELS.c.approved,
-        MODELS.c.call_needs_grant,
-        MODELS.c.charge_types,
-        MODELS.c.in_arrears,
-    )
-    joined = DEVICES.outerjoin(MODELS, MODELS.c.model_id == DEVICES.c.model_id)
-    device = connection.execute(select(*columns).select_from(joined).where(DEVICES.c.sn == sn)).first()
+    device = connection.execute(DEVICE, {"own_sn": sn}).first()
     if device is None:
         if config.needs_registration:
             raise ApiError(404, Code.BAD_DEVICE_ID, "no such device; it must be registered first")
@@ -131,7 +146,7 @@ def _device(connection: Connection, sn: str, model_id: str, config: Config) -> R
 
 
 def _user(connection: Connection, openid: str, device: Row[Any] | None, config: Config) -> None:
-    user = connection.execute(select(USERS.c.appid).where(USERS.c.openid == openid)).first()
+    user = connection.execute(USER, {"own_openid": openid}).first()
     if user is None:
         if config.needs_registration:
             raise ApiError(404, Code.OPENID_INVALID, "no such user: nobody with this openid ever signed in here")
@@ -146,14 +161,8 @@ def _granted(connection: Connection, openid: str, device: Row[Any] | None, confi
         if needed and config.needs_grants:
             raise ApiError(403, Code.NO_GRANT)
         return ""
-    subjects = [GRANTS.c.subject == f"sn:{device.sn}"]
-    if device.group_id:
-        subjects.append(GRANTS.c.subject == f"group:{device.group_id}")
-    found = connection.execute(
-        select(GRANTS.c.device_name)
-        .where(GRANTS.c.openid == openid, GRANTS.c.state == "agreed", or_(*subjects))
-        .order_by(GRANTS.c.subject.desc())  # the device's own before its group's
-    ).first()
+    subjects = {"own": f"sn:{device.sn}", "grouped": f"group:{device.group_id or ''}"}
+    found = connection.execute(GRANT, {"own_openid": openid, **subjects}).first()
     if found is None:
         if needed and config.needs_grants:
             raise ApiError(403, Code.NO_GRANT)

@@ -22,6 +22,8 @@ from enum import StrEnum
 from math import floor
 from typing import Any, NamedTuple
 
+ROUNDING_S = 1e-6  # of adding and subtracting clock readings: a limit of 3600 s must not give 3599
+
 
 class State(StrEnum):
     CREATED = "CREATED"  # room exists, ring notice is out, caller has not begun to join
@@ -443,13 +445,13 @@ class Call:
         """Whole seconds of talk so far; 0 if it never began."""
         if self.started is None:
             return 0
-        return max(0, floor((now if self.ended is None else self.ended) - self.started))
+        return max(0, floor((now if self.ended is None else self.ended) - self.started + ROUNDING_S))
 
     def settled_time(self, now: float) -> int:
         """Whole seconds that both were there: the shorter presence of the two (§7.5, settle)."""
         if self.started is None:
             return 0
-        return max(0, floor((now if self.ended is None else self.ended) - self.started - self.silent_s))
+        return max(0, floor((now if self.ended is None else self.ended) - self.started - self.silent_s + ROUNDING_S))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,14 +26,14 @@ USERS_REMEMBERED = 50_000  # that were written lately, so that not every request
 
 
 class Profile(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How a device's picture is shown: the UIConfig of §1.9, kept for the device."""
+    """How a device's picture is shown: the UIConfig of §1.9, kept for the device. Only what was set."""
 
-    camera_rotation: Literal[0, 90, 180, 270] = 0
-    aspect_ratio: Annotated[float, msgspec.Meta(gt=0, le=10)] | None = None  # None: 4/3, or as the picture comes
-    hor_mirror: bool = False
-    vert_mirror: bool = False
-    enable_toggle_camera: bool = True
-    object_fit: Literal["fill", "contain"] = "fill"
+    camera_rotation: Literal[0, 90, 180, 270] | msgspec.UnsetType = msgspec.UNSET
+    aspect_ratio: Annotated[float, msgspec.Meta(gt=0, le=10)] | msgspec.UnsetType | None = msgspec.UNSET
+    hor_mirror: bool | msgspec.UnsetType = msgspec.UNSET
+    vert_mirror: bool | msgspec.UnsetType = msgspec.UNSET
+    enable_toggle_camera: bool | msgspec.UnsetType = msgspec.UNSET
+    object_fit: Literal["fill", "contain"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Model(msgspec.Struct, frozen=True, rename="camel"):
@@ -115,7 +115,12 @@ class Devices:
             if count >= self._config.max_devices:
                 raise ApiError(429, Code.ROOM_NOT_MADE, "this node knows as many devices as it may")
             made = {"sn": sn, "secret_hash": _hash(secret), "profile": "{}", "created_ms": now_ms}
-            connection.execute(DEVICES.insert().values(**values, **made))
+            try:
+                with connection.begin_nested():
+                    connection.execute(DEVICES.insert().values(**values, **made))
+            except IntegrityError:  # another node made it known in this moment
+                connection.execute(DEVICES.update().where(DEVICES.c.sn == sn).values(**values))
+                return _view(_found(connection, sn))
             return _view(_found(connection, sn), secret)
 
         return await self._store.run(work, lane=sn)
@@ -128,8 +133,13 @@ class Devices:
                 "model_id": model_id, "name": name, "kind": "device", "secret_hash": "", "profile": "{}",
                 "created_ms": now_ms, "registered_ms": now_ms,
             }  # fmt: skip
-            if connection.execute(select(DEVICES.c.sn).where(DEVICES.c.sn == sn)).first() is None:
-                connection.execute(DEVICES.insert().values(sn=sn, **values))
+            if connection.execute(select(DEVICES.c.sn).where(DEVICES.c.sn == sn)).first() is not None:
+                return
+            try:
+                with connection.begin_nested():
+                    connection.execute(DEVICES.insert().values(sn=sn, **values))
+            except IntegrityError:
+                pass  # another node learned it in this moment
 
         await self._store.run(work, lane=sn)
 
@@ -185,15 +195,12 @@ class Devices:
         device = await self._store.run(lambda connection: _found(connection, sn), lane=sn)
         return msgspec.json.decode(device.profile, type=Profile)
 
-    async def put_profile(self, sn: str, change: dict[str, Any]) -> Profile:
-        """Change what `change` names; the rest stays. Raises ApiError 404/2, 400/1004."""
+    async def put_profile(self, sn: str, change: Profile) -> Profile:
+        """Change what `change` sets; the rest stays. Raises ApiError 404/2."""
 
         def work(connection: Connection) -> Profile:
             kept = msgspec.json.decode(_found(connection, sn).profile)
-            try:
-                profile = msgspec.convert({**kept, **change}, Profile)
-            except msgspec.ValidationError as fault:
-                raise ApiError(400, Code.WRONG_PARAMETER, str(fault)) from None
+            profile = msgspec.convert({**kept, **msgspec.to_builtins(change)}, Profile)
             text = msgspec.json.encode(profile).decode()
             connection.execute(DEVICES.update().where(DEVICES.c.sn == sn).values(profile=text))
             return profile

@@ -39,7 +39,9 @@ class Log:
 
     def __init__(self, seq: int, size: int) -> None:
         self.seq = seq
-        self.forgotten = 0  # number of the last event that can't be replayed any more; 0: none
+        # Number of the last event that can't be replayed. What came before this log, in an earlier life of the node or
+        # of the party's log, can't either.
+        self.forgotten = seq
         self.kept: deque[Kept] = deque(maxlen=size)
         self.sinks: list[Sink] = []
 

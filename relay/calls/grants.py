@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from relay.calls.invitation import Id, Opaque
+from relay.calls.invitation import Id, Name, Opaque
 from relay.calls.tickets import ticket_fits, use_ticket
 from relay.calls.webhooks import Webhooks
 from relay.config import Config
@@ -30,12 +30,12 @@ LISTED_MAX = 1_000
 class GrantRequest(msgspec.Struct, frozen=True, rename="camel"):
     """What wx.requestDeviceVoIP is given, and the user's decision; `ask` only looks whether one may be made."""
 
-    sn: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    sn: Name = ""
     sn_ticket: Opaque = ""
-    model_id: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    model_id: Name = ""
     device_name: Annotated[str, msgspec.Meta(max_length=13, pattern=r"^[^\x00]*$")] = ""  # §4.1: 13 characters
     is_group: bool = False
-    group_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    group_id: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[^\x00]*$")] = ""
     decision: Literal["ask", "agree", "refuse"] = "agree"
 
     def __post_init__(self) -> None:
@@ -105,13 +105,15 @@ class Grants:
         """
 
         def work(connection: Connection) -> GrantView:
-            name, subject, model_id = self._subject(connection, asked, now_ms)
+            subject = f"group:{asked.group_id}" if asked.is_group else f"sn:{asked.sn}"
             where = (GRANTS.c.openid == openid, GRANTS.c.subject == subject)
-            grant = connection.execute(select(GRANTS).where(*where)).first()
+            # Held against other nodes until the commit: of two decisions at once, the second sees the first.
+            grant = connection.execute(select(GRANTS).where(*where).with_for_update()).first()
             if grant is not None and grant.state == "agreed":
                 raise ApiError(409, Code.ALREADY_GRANTED)
             if grant is not None and grant.state == "refused":
                 raise ApiError(403, Code.REFUSED_BEFORE)
+            name, model_id = self._subject(connection, asked, now_ms)
             if asked.decision == "ask":
                 known = (None, None) if grant is None else (grant.grant_id, grant.state)
                 return GrantView(known[0], 0, known[1], name)
@@ -135,6 +137,9 @@ class Grants:
                     with connection.begin_nested():
                         connection.execute(GRANTS.insert().values(**made, **values))
                 except IntegrityError:  # the same user on another node, in this moment
+                    other = connection.execute(select(GRANTS.c.state).where(*where)).scalar()
+                    if other == "refused":
+                        raise ApiError(403, Code.REFUSED_BEFORE) from None
                     raise ApiError(409, Code.ALREADY_GRANTED) from None
             self._tell(connection, grant_id, now_ms)
             return GrantView(grant_id, 1 if state == "agreed" else 0, state, name)
@@ -143,18 +148,18 @@ class Grants:
         self._webhooks.woken()
         return view
 
-    def _subject(self, connection: Connection, asked: GrantRequest, now_ms: int) -> tuple[str, str, str]:
-        """The name to show, whom the grant is for, and the model."""
+    def _subject(self, connection: Connection, asked: GrantRequest, now_ms: int) -> tuple[str, str]:
+        """The name to show, and the model. Raises ApiError: 403/10008, 404/10025, 403/-12001."""
         if asked.is_group:
             group = connection.execute(select(GROUPS).where(GROUPS.c.group_id == asked.group_id)).first()
             if group is None:
                 raise ApiError(404, Code.GROUP_NOT_GRANTABLE)
             _approved(connection, group.model_id)
-            return group.name, f"group:{asked.group_id}", group.model_id
+            return group.name, group.model_id
         if not ticket_fits(connection, asked.sn_ticket, asked.sn, asked.model_id, now_ms):
             raise ApiError(403, Code.TICKET_WRONG)
         model_name = _approved(connection, asked.model_id)
-        return f"{asked.device_name} {model_name}".strip() or asked.sn, f"sn:{asked.sn}", asked.model_id
+        return f"{asked.device_name} {model_name}".strip() or asked.sn, asked.model_id
 
     async def of_user(self, openid: str) -> list[Listed]:
         """What this user decided. A reopened grant is no decision, so it is not listed."""
@@ -284,7 +289,7 @@ def _about(connection: Connection, sn: str) -> Any:
 
 
 def _own(connection: Connection, grant_id: str, openid: str | None) -> Any:
-    grant = connection.execute(select(GRANTS).where(GRANTS.c.grant_id == grant_id)).first()
+    grant = connection.execute(select(GRANTS).where(GRANTS.c.grant_id == grant_id).with_for_update()).first()
     if grant is None or (openid is not None and grant.openid != openid):
         raise ApiError(404, Code.NO_GRANT, "no such grant")
     return grant

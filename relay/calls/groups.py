@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import Row
 
-from relay.calls.invitation import Id
+from relay.calls.invitation import Id, Name
 from relay.config import Config
 from relay.errors import ApiError, Code
 from relay.store.engine import Store
@@ -27,7 +27,7 @@ class GroupEntry(msgspec.Struct, frozen=True):
 
 class Member(msgspec.Struct, frozen=True):
     sn: Id
-    model_id: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    model_id: Name = ""
 
 
 class MemberChange(msgspec.Struct, frozen=True):
@@ -91,7 +91,8 @@ class Groups:
                 select(func.count()).select_from(DEVICES).where(DEVICES.c.group_id == group_id)
             ).scalar()
             for wanted in change.device_list:
-                device = connection.execute(select(DEVICES).where(DEVICES.c.sn == wanted.sn)).first()
+                # Held too: another node may be putting it into another group.
+                device = connection.execute(select(DEVICES).where(DEVICES.c.sn == wanted.sn).with_for_update()).first()
                 if device is None:
                     raise ApiError(404, Code.SN_NOT_REGISTERED, f"{wanted.sn}: not registered")
                 if device.model_id != group.model_id or wanted.model_id not in ("", device.model_id):

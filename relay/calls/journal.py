@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, literal, select, tuple_
 
+from relay.calls.call import End, State
+from relay.calls.hunt import Outcome
 from relay.calls.invitation import Party
 from relay.calls.view import CallView
 from relay.calls.webhooks import Webhooks
@@ -20,6 +22,7 @@ from relay.store.engine import Store
 from relay.store.schema import CALL_PARTIES, CALLS, NODES
 
 HISTORY_MAX = 200  # calls of one answer
+RECOVERED_AT_ONCE = 200  # calls of one transaction: a node that had ten thousand must not run into `store_wait_s`
 LOST = "the node was stopped in the middle of the call"
 
 
@@ -41,14 +44,11 @@ class Journal:
         connection.execute(CALL_PARTIES.insert(), rows)
         self._webhooks.enqueue(connection, "call.created", view, created_ms)
 
-    def withdraw(self, room: str) -> None:
-        """A call whose maker did not wait for the store: it was never announced."""
-
-        def work(connection: Connection) -> None:
-            connection.execute(delete(CALL_PARTIES).where(CALL_PARTIES.c.room == room))
-            connection.execute(delete(CALLS).where(CALLS.c.room == room))
-
-        self._store.later(work, lane=room)
+    def withdraw(self, connection: Connection, room: str) -> None:
+        """A call whose maker did not wait for the store: it was never announced, so it was never made."""
+        connection.execute(delete(CALL_PARTIES).where(CALL_PARTIES.c.room == room))
+        connection.execute(delete(CALLS).where(CALLS.c.room == room))
+        self._webhooks.withdraw(connection, "call.created", room)
 
     def note(self, event: str, view: CallView, *, live: bool) -> None:
         """A call came further: `call.answered`, `call.started`, `call.ended`, `call.finished`."""
@@ -60,7 +60,6 @@ class Journal:
             self._webhooks.enqueue(connection, event, view, now_ms)
 
         self._store.later(work, lane=room)
-        self._webhooks.woken()
 
     def tell(self, event: str, data: dict[str, Any], room: str) -> None:
         """The same event that a party hears, for the webhooks that want it."""
@@ -68,7 +67,6 @@ class Journal:
             return
         now_ms = int(self._wall() * 1000)
         self._store.later(lambda connection: self._webhooks.enqueue(connection, event, data, now_ms), lane=room)
-        self._webhooks.woken()
 
     # --- reading ---
 
@@ -131,33 +129,46 @@ class Journal:
 
     async def recover(self) -> list[tuple[CallView, list[Party]]]:
         """End what this node's earlier life left behind; returns those calls and their parties."""
+        ended: list[tuple[CallView, list[Party]]] = []
+        while True:
+            some = await self._store.run(self._recover_some, lane="nodes")
+            ended += some
+            if len(some) < RECOVERED_AT_ONCE:
+                return ended
+
+    def _recover_some(self, connection: Connection) -> list[tuple[CallView, list[Party]]]:
         now_ms = int(self._wall() * 1000)
-
-        def work(connection: Connection) -> list[tuple[CallView, list[Party]]]:
-            seen_ms = connection.execute(select(NODES.c.seen_ms).where(NODES.c.node == self._node)).scalar() or now_ms
-            ended: list[tuple[CallView, list[Party]]] = []
-            left = select(CALLS).where(CALLS.c.node == self._node, CALLS.c.live.is_(True))
-            for row in connection.execute(left).all():
-                view = abandoned(_view(row.view), seen_ms)
-                connection.execute(CALLS.update().where(CALLS.c.room == row.room).values(live=False, view=_text(view)))
-                for event in ("call.ended", "call.finished"):
-                    self._webhooks.enqueue(connection, event, view, now_ms)
-                query = select(CALL_PARTIES.c.party).where(CALL_PARTIES.c.room == row.room)
-                ended.append((view, [_party(text) for text in connection.execute(query).scalars()]))
-            return ended
-
-        ended = await self._store.run(work, lane="nodes")
-        self._webhooks.woken()
+        seen_ms = connection.execute(select(NODES.c.seen_ms).where(NODES.c.node == self._node)).scalar() or now_ms
+        left = select(CALLS).where(CALLS.c.node == self._node, CALLS.c.live.is_(True)).limit(RECOVERED_AT_ONCE)
+        ended: list[tuple[CallView, list[Party]]] = []
+        for row in connection.execute(left).all():
+            before = _view(row.view)
+            view = abandoned(before, seen_ms)
+            connection.execute(CALLS.update().where(CALLS.c.room == row.room).values(live=False, view=_text(view)))
+            if before.end_reason is None:
+                self._webhooks.enqueue(connection, "call.ended", view, now_ms)
+            self._webhooks.enqueue(connection, "call.finished", view, now_ms)
+            query = select(CALL_PARTIES.c.party).where(CALL_PARTIES.c.room == row.room)
+            ended.append((view, [_party(text) for text in connection.execute(query).scalars()]))
         return ended
 
 
 def abandoned(view: CallView, seen_ms: int) -> CallView:
-    """The record of a call whose node died, ended when the node was last seen."""
+    """The record of a call whose node died, ended when the node was last seen unless it had ended before."""
+    if view.end_reason is not None:
+        return msgspec.structs.replace(view, state=State.SETTLED)
     ended_ms = max(seen_ms, view.created_at, view.answered_at or 0, view.started_at or 0)
     keep = 0 if view.started_at is None else (ended_ms - view.started_at) // 1000
-    return msgspec.structs.replace(
-        view, state="SETTLED", end_reason="abort", reason=LOST, ended_at=ended_ms, keep_time=keep
+    listeners = tuple(
+        msgspec.structs.replace(listener, outcome=Outcome.NOT_RUNG)
+        if listener.outcome in (Outcome.RINGING, Outcome.WAITING)
+        else listener
+        for listener in view.listeners
     )
+    return msgspec.structs.replace(
+        view, state=State.SETTLED, end_reason=End.ABORT, reason=LOST, ended_at=ended_ms, keep_time=keep,
+        listeners=listeners,
+    )  # fmt: skip
 
 
 def _party(text: str) -> Party:

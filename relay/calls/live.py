@@ -2,7 +2,7 @@
 
 import asyncio
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote_plus, urlencode
 
 from relay.calls.admission import Admitted, Member
 from relay.calls.call import Call, Durations, End, Presence, Side, State, create
@@ -12,6 +12,7 @@ from relay.calls.view import CallView, Seen, SeenListener
 from relay.config import Config
 
 CALL_PAGE_PATH = "/call.html"  # as in the SDK
+RESERVED = frozenset({"callerId", "callerName", "groupId", "isCaller", "isClickedHangOnBtn", "listenerId", "roomType"})
 
 REASONS: dict[End, str] = {
     End.ABORT: "the call broke off",
@@ -141,14 +142,15 @@ class LiveCall:
             },
             quote_via=quote,
         )
-        custom = self.asked.custom_query.lstrip("?&")
-        return f"{CALL_PAGE_PATH}?{query}{f'&{custom}' if custom else ''}"
+        custom = [part for part in self.asked.custom_query.lstrip("?").split("&") if part and not _reserved(part)]
+        return "&".join([f"{CALL_PAGE_PATH}?{query}", *custom])
 
-    def end_data(self, side: Side) -> dict[str, Any]:
-        """What `endVoip` says besides the time (§2.2)."""
+    def end_data(self, side: Side, index: int | None = None) -> dict[str, Any]:
+        """What `endVoip` says besides the time (§2.2); `index` is the called party that hears it."""
+        listener = self.member(Side.LISTENER) if index is None else self.admitted.listeners[index]
         return {
             "callerName": self.admitted.caller.name,
-            "listenerName": self.member(Side.LISTENER).name,
+            "listenerName": listener.name,
             "roomType": self.asked.room_type,
             "isCaller": side is Side.CALLER,
             "businessType": self.asked.business,
@@ -189,6 +191,11 @@ class LiveCall:
             err_code=code,
             err_msg=message,
         )
+
+
+def _reserved(part: str) -> bool:
+    """Is this part of a custom query one of the page's own? A caller must not make a device answer by itself."""
+    return unquote_plus(part.partition("=")[0]).strip() in RESERVED
 
 
 OUTCOMES: dict[End, Outcome] = {

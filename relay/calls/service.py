@@ -26,7 +26,7 @@ from relay.calls.events import Events
 from relay.calls.hunt import Outcome
 from relay.calls.ice_session import IceSession
 from relay.calls.invitation import Invitation, Party
-from relay.calls.journal import Journal
+from relay.calls.journal import LOST, Journal
 from relay.calls.legs import HANGS_UP, Legs, told, too_late
 from relay.calls.live import OUTCOMES, REASONS, LiveCall
 from relay.calls.records import Record, Records
@@ -46,6 +46,8 @@ FAILS = {Side.CALLER: Kind.CALLER_FAILS, Side.LISTENER: Kind.LISTENER_FAILS}
 
 # What a called party that drops out alone has done.
 DROPS = {Kind.REJECT: Outcome.REJECTED, Kind.BUSY: Outcome.BUSY, Kind.RING_TIMER: Outcome.TIMEOUT}
+
+TAKEN = "another party took the call"
 
 Ask = Callable[[LiveCall], Awaitable[Answer]]
 """Asks the operator's server whether a cloud call goes on (`iot_voip_notify`)."""
@@ -150,12 +152,7 @@ class CallService:
             self._journal.insert(connection, live.view(0), (live.caller, *live.called))
             return live
 
-        try:
-            live = await self._store.run(work, lane=room)
-        except BaseException as fault:
-            if not isinstance(fault, ApiError) or fault.code == Code.REQUEST_FAILED:
-                self._journal.withdraw(room)  # it may still be written
-            raise
+        live = await self._store.run(work, lane=room, undo=lambda connection: self._journal.withdraw(connection, room))
         live.begin(self._clock())
         self._live[room] = live
         self._in_call[live.caller] = live
@@ -252,7 +249,7 @@ class CallService:
         self._ring(live, move.rings, now)
         return True
 
-    def _part(self, live: LiveCall, index: int, given: Input, now: float) -> None:
+    def _part(self, live: LiveCall, index: int, given: Input, now: float, reason: str = "") -> None:
         """Tell one called party how the call ends for it, though it goes on: what the table would say."""
         party = live.called[index]
         live.rung.discard(index)
@@ -262,7 +259,8 @@ class CallService:
         settled = table.receive(ended.call, Input(Kind.SETTLE), now)
         assert ended.call.end is not None
         for event in ended.listener + settled.listener:
-            self._publish(live, party, event.name, self._filled(live, Side.LISTENER, event), REASONS[ended.call.end])
+            data = self._filled(live, Side.LISTENER, event, index)
+            self._publish(live, party, event.name, data, reason or REASONS[ended.call.end])
 
     def _tell_caller(self, live: LiveCall, index: int) -> None:
         listener = live.admitted.listeners[index]
@@ -276,10 +274,12 @@ class CallService:
         live, side = self._own(room, party)
         if side is not Side.LISTENER:
             raise ApiError(403, Code.NO_API_PERMISSION, "only the called side can answer")
+        if self._due(live):
+            raise too_late()
+        if live.call.answered is not None and live.index_of(party) == live.winner:
+            raise ApiError(409, Code.JOIN_FAILED, "the call was answered already; join gives a new credential")
         index = self._ringing(live, party)
-        if self._due(live) or live.call.answered is not None or index is None:
-            if live.call.end is None and index is not None and index == live.winner:
-                raise ApiError(409, Code.JOIN_FAILED, "the call was answered already; join gives a new credential")
+        if live.call.answered is not None or index is None:
             raise too_late()
         if index not in live.rung:
             if self._busy(party):
@@ -290,7 +290,7 @@ class CallService:
         move = live.hunt.answer(index)
         for other in move.taken:
             if other in live.rung:
-                self._part(live, other, Input(Kind.CALLER_HANGS_UP), now)
+                self._part(live, other, Input(Kind.CALLER_HANGS_UP), now, TAKEN)
         live.hunt, live.winner = move.hunt, index
         self._feed(live, Input(Kind.ANSWER))
         if live.hunt.strategy == "simultaneous":
@@ -327,7 +327,7 @@ class CallService:
         if side is not Side.LISTENER:
             raise ApiError(403, Code.NO_API_PERMISSION, "only the called side can reject; the caller hangs up")
         given = Input(Kind.BUSY) if status == "busy" else Input(Kind.REJECT, origin=status)
-        if not self._refuse(live, party, given) and live.call.end is None:
+        if not self._refuse(live, party, given) and live.call.end is None and live.index_of(party) == live.winner:
             raise ApiError(409, Code.INTERRUPTED, "too late to reject; hang up instead")
 
     def hang_up(self, room: str, party: Party | None, origin: Origin = "manual") -> None:
@@ -359,9 +359,10 @@ class CallService:
     def _ringing(self, live: LiveCall, party: Party) -> int | None:
         """The party's index while it may answer. One behind the operator's cloud may before it was rung."""
         index = live.index_of(party)
-        if index is None or (live.notifying is None and index not in live.rung):
-            return None
-        return index
+        if index is None or index in live.rung:
+            return index
+        early = live.notifying is not None and live.hunt.candidates[index].outcome is Outcome.WAITING
+        return index if early else None
 
     def _refuse(self, live: LiveCall, party: Party, given: Input) -> bool:
         """A called party says no, in whatever phase; False when nothing took it."""
@@ -449,11 +450,13 @@ class CallService:
                     "isCaller": is_caller,
                     "businessType": view.business_type,
                 }
-                for name, data in (
-                    ("abortVoip", lost),
+                told: list[tuple[str, dict[str, Any]]] = [
                     ("endVoip", over),
                     ("finishVoip", {"keepTime": view.keep_time}),
-                ):
+                ]
+                if view.reason == LOST:  # else it had ended, and only the last word may be missing
+                    told.insert(0, ("abortVoip", lost))
+                for name, data in told:
                     self.events.publish(party, view.room_id, name, data, view.reason, now, wall_ms)
         return len(left)
 
@@ -479,7 +482,9 @@ class CallService:
     # --- the one way a call changes ---
 
     def _feed(self, live: LiveCall, given: Input, now: float | None = None) -> bool:
-        """Give the table an input; True when a row took it."""
+        """Give the table an input, after the timers that are due; True when a row took it."""
+        if now is None:
+            self._due(live)
         return self._changed(live, table.receive(live.call, given, self._clock() if now is None else now))
 
     def _due(self, live: LiveCall) -> bool:
@@ -531,7 +536,7 @@ class CallService:
                 del self._in_call[party]
         self.legs.forget(live)
         del self._live[live.room]
-        self._journal.note("call.ended", live.view(now), live=False)
+        self._journal.note("call.ended", live.view(now), live=True)
         step = table.receive(live.call, Input(Kind.SETTLE), now)
         live.call = step.call
         self._tell(live, step, heard)
@@ -547,13 +552,14 @@ class CallService:
             self._publish(live, live.caller, event.name, self._filled(live, Side.CALLER, event))
         for index in live.hears() if heard is None else heard:
             for event in step.listener:
-                self._publish(live, live.called[index], event.name, self._filled(live, Side.LISTENER, event))
+                self._publish(live, live.called[index], event.name, self._filled(live, Side.LISTENER, event, index))
 
-    def _filled(self, live: LiveCall, side: Side, event: table.Event) -> dict[str, Any]:
+    def _filled(self, live: LiveCall, side: Side, event: table.Event, index: int | None = None) -> dict[str, Any]:
+        """The event's data; `index` is the called party that hears it."""
         if event.name == "startVoip":
             return {"startTime": live.wall_ms["started"]}
         if event.name == "endVoip":
-            return {**event.data, **live.end_data(side)}
+            return {**event.data, **live.end_data(side, index)}
         return event.data
 
     def _publish(self, live: LiveCall, party: Party, name: str, data: dict[str, Any], reason: str = "") -> None:

@@ -174,6 +174,7 @@ def migrate(connection: Connection, steps: Sequence[Sequence[Step]] = STEPS) -> 
     """Bring the database up to `steps`; returns its version. Raises NewerSchemaError, DBAPIError."""
     with connection.begin():
         if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = 0"))  # another node may take long to migrate
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         version = 0
         if inspect(connection).has_table(VERSION.name):

@@ -16,11 +16,14 @@ class MemoryMedia:
         self.live_rooms: set[str] = set()
         self.closed_rooms: list[str] = []
         self.gate: asyncio.Event | None = None  # when set, open_leg waits for it
+        self.refusal: MediaError | None = None  # when set, open_leg raises it
         self._listeners: list[Callable[[MediaEvent], None]] = []
 
     async def open_leg(self, room: str, leg: str, offer: str, *, live: bool) -> str:
         if not offer.startswith("v=0"):
             raise MediaError(400, 1004, "the SDP offer is not usable")
+        if self.refusal is not None:
+            raise self.refusal
         self.legs[leg] = room
         self.live[leg] = live
         if self.gate is not None:
