@@ -99,13 +99,13 @@ def build(
     grants = Grants(base.store, base.webhooks, config)
     limits = Limits(config, clock)
 
-    async def saw_user(openid: str, appid: str) -> None:
-        await devices.saw_user(openid, appid, now_ms())
+    def notice_user(openid: str, appid: str) -> None:
+        devices.notice_user(openid, appid, now_ms())
 
     def now_ms() -> int:
         return int(wall() * 1000)
 
-    sockets = EventSockets(config, service, tokens, saw_user, clock, wall)
+    sockets = EventSockets(config, service, tokens, notice_user, clock, wall)
     calls = Calls(config, service, base.journal, devices, Cloud(base.webhooks, tokens, wall), tokens, wall)
     device_api = DeviceApi(devices, grants, Tickets(base.store, config), service.events, tokens, clock, wall)
     contract = msgspec.json.encode(document(demo=config.demo))

@@ -13,7 +13,7 @@ from relay.calls.devices import DeviceEntry, Devices, DeviceView, Model, Profile
 from relay.calls.events import Events
 from relay.calls.grants import Contact, DeviceGrant, Grants
 from relay.calls.invitation import Id, Name, Opaque, Party
-from relay.calls.tickets import Tickets
+from relay.calls.tickets import Purpose, Tickets
 from relay.errors import ApiError, Code
 
 OPERATOR: tuple[Literal["operator"], ...] = ("operator",)
@@ -89,8 +89,11 @@ class DeviceGrants(msgspec.Struct, frozen=True):
 
 
 class TicketQuestion(msgspec.Struct, frozen=True):
+    """`purpose` is an addition: a ticket for a grant goes to the user's client, so it cannot take over a device."""
+
     sn: str
     model_id: Name
+    purpose: Purpose = "grant"
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -201,7 +204,7 @@ class DeviceApi:
 
     async def token(self, asked: Asked[Secret, Empty]) -> DeviceToken:
         sn = asked.path["sn"]
-        model_id = await self._devices.authenticate(sn, asked.body.device_secret)
+        model_id = await self._devices.authenticate(sn, asked.body.device_secret, self._now_ms())
         return DeviceToken(*self._tokens.device(sn, model_id))
 
     async def push_token(self, asked: Asked[Empty, Empty]) -> PushToken:
@@ -242,7 +245,8 @@ class DeviceApi:
 
     async def ticket(self, asked: Asked[TicketQuestion, Empty]) -> Ticket:
         check_sn(asked.body.sn)
-        return Ticket(0, "ok", await self._tickets.issue(asked.body.sn, asked.body.model_id, self._now_ms()))
+        body = asked.body
+        return Ticket(0, "ok", await self._tickets.issue(body.sn, body.model_id, self._now_ms(), body.purpose))
 
     def _owned(self, asked: Asked[Any, Any]) -> str:
         owner_of(asked.path["sn"], asked.party)

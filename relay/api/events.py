@@ -9,7 +9,7 @@ plain WebSocket client lives too. Silence of `heartbeat_lost_s` ends the socket.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -27,7 +27,6 @@ from relay.errors import ApiError, Code
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-SawUser = Callable[[str, str], Awaitable[None]]
 
 PROTOCOL = "relay.events"
 TOKEN_PREFIX = "bearer."
@@ -90,11 +89,11 @@ class EventSockets:
         config: Config,
         service: CallService,
         tokens: Tokens,
-        saw_user: SawUser,
+        notice_user: Callable[[str, str], None],
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        self._saw_user = saw_user
+        self._notice_user = notice_user
         self._config = config
         self._service = service
         self._tokens = tokens
@@ -127,7 +126,7 @@ class EventSockets:
         if not socket.can_prepare(request).ok:
             raise ApiError(426, Code.WRONG_PARAMETER, "this path speaks WebSocket only")
         if claims.kind == "user":
-            await self._saw_user(party.id, claims.appid)
+            self._notice_user(party.id, claims.appid)
         reader = Reader(self._config.event_queue)
         # Attached before the handshake is answered, so that a refusal is still an HTTP answer.
         self._service.events.attach(

@@ -7,6 +7,7 @@ with which it registers itself. Its secret makes device tokens; the store keeps 
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
 
 from relay.calls.invitation import Id, Name, Party
-from relay.calls.tickets import use_ticket
+from relay.calls.tickets import Purpose, use_ticket
 from relay.config import Config
 from relay.errors import ApiError, Code
 from relay.store.engine import Store
@@ -160,7 +161,8 @@ class Devices:
     async def register(self, sn: str, model_id: str, ticket: str, now_ms: int) -> str:
         """A device that the operator made known registers itself with a ticket; returns its new secret.
 
-        Raises ApiError: 404/9800004 unknown SN, 403/9800003 another model, 403/9800011 bad ticket.
+        Raises ApiError: 404/9800004 unknown SN, 403/9800003 another model, 403/9800011 bad ticket, or one that is only
+        for a grant while the device has a secret in use.
         """
         secret = secrets.token_urlsafe(SECRET_BYTES)
 
@@ -170,7 +172,8 @@ class Devices:
                 raise ApiError(404, Code.SN_NOT_REGISTERED)
             if device.model_id != model_id:
                 raise ApiError(403, Code.MODEL_WRONG)
-            if not use_ticket(connection, ticket, sn, model_id, now_ms):
+            purposes: tuple[Purpose, ...] = ("register",) if device.registered_ms else ("grant", "register")
+            if not use_ticket(connection, ticket, sn, model_id, now_ms, purposes):
                 raise ApiError(403, Code.SN_TICKET_INVALID)
             values = {"secret_hash": _hash(secret), "registered_ms": now_ms}
             connection.execute(DEVICES.update().where(DEVICES.c.sn == sn).values(**values))
@@ -178,7 +181,7 @@ class Devices:
 
         return await self._store.run(work, lane=sn)
 
-    async def authenticate(self, sn: str, secret: str) -> str:
+    async def authenticate(self, sn: str, secret: str, now_ms: int) -> str:
         """The model of the device whose secret this is. Raises ApiError 401/13, the same for unknown devices."""
 
         def work(connection: Connection) -> Any:
@@ -188,6 +191,9 @@ class Devices:
         known = device.secret_hash if device is not None and device.secret_hash else _hash("nobody")
         if not hmac.compare_digest(known, _hash(secret)) or device is None or not device.secret_hash:
             raise ApiError(401, Code.DEVICE_TOKEN_WRONG, "the device secret is wrong")
+        if device.registered_ms is None:
+            mine = DEVICES.update().where(DEVICES.c.sn == sn).values(registered_ms=now_ms)
+            await self._store.run(lambda connection: connection.execute(mine).rowcount, lane=sn)
         return str(device.model_id)
 
     async def profile(self, sn: str) -> Profile:
@@ -209,16 +215,25 @@ class Devices:
 
     async def saw_user(self, openid: str, appid: str, now_ms: int) -> None:
         """Remember that a user signed in; written once in a node's life."""
-        if self._seen.get(openid) == appid:
-            return
+        if self._seen.get(openid) != appid:
+            await self._store.run(_user_seen(openid, appid, now_ms), lane=openid)
+            self._remember(openid, appid)
 
-        def work(connection: Connection) -> None:
-            _put(connection, USERS, {"openid": openid}, {"appid": appid, "seen_ms": now_ms})
+    def notice_user(self, openid: str, appid: str, now_ms: int) -> None:
+        """The same for somebody who must not wait for the store."""
+        if self._seen.get(openid) != appid:
+            self._store.later(_user_seen(openid, appid, now_ms), lane=openid)
+            self._remember(openid, appid)
 
-        await self._store.run(work, lane=openid)
+    def _remember(self, openid: str, appid: str) -> None:
         while len(self._seen) >= USERS_REMEMBERED:
             del self._seen[next(iter(self._seen))]
         self._seen[openid] = appid
+
+
+def _user_seen(openid: str, appid: str, now_ms: int) -> Callable[[Connection], None]:
+    values = {"appid": appid, "seen_ms": now_ms}
+    return lambda connection: _put(connection, USERS, {"openid": openid}, values)
 
 
 def check_sn(sn: str) -> None:

@@ -439,7 +439,16 @@ class CallService:
         left = await self._journal.recover()
         now, wall_ms = self._clock(), self._wall_ms()
         for view, parties in left:
+            # Unanswered, those that rang; answered, the one that did: for the others the call is over already.
+            over_for = {
+                Party(listener.kind, listener.id)  # type: ignore[arg-type]
+                for listener in view.listeners
+                if view.reason == LOST
+                and listener.outcome != (Outcome.NOT_RUNG if view.answered_at is None else Outcome.ANSWERED)
+            }
             for party in parties:
+                if party in over_for:
+                    continue
                 is_caller = (party.kind, party.id) == (view.caller.kind, view.caller.id)
                 lost = {"keepTime": view.keep_time, "status": "unknown", "error": {"errMsg": table.OTHER_SIDE_GONE}}
                 over = {

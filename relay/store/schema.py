@@ -81,6 +81,7 @@ TICKETS = Table(
     Column("ticket_hash", String(64), primary_key=True),
     Column("sn", String(128), nullable=False),
     Column("model_id", String(128), nullable=False),
+    Column("purpose", String(16), nullable=False),  # grant or register
     Column("expires_ms", BigInteger, nullable=False, index=True),
 )
 
@@ -154,6 +155,7 @@ DELIVERIES = Table(
     Column("due_ms", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Index("deliveries_due", "node", "due_ms"),
+    sqlite_autoincrement=True,  # else numbers come again once the outbox is empty, and receivers drop "repeats"
 )
 
 # What each version added. A change of a table that exists becomes a step of its own here, as SQL text; the tables above

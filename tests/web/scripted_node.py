@@ -13,10 +13,11 @@ from playwright.async_api import Page, async_playwright
 
 WEB = Path(__file__).resolve().parents[2] / "relay" / "web"
 EMPTY_PAGE = "<!doctype html><meta charset=utf-8><link rel=icon href=data:,><title>test</title>"
+ALLOW_MEDIA = "--use-fake-ui-for-media-stream"  # answers the question for microphone and camera with yes
 CHROMIUM = (
     "--headless=new",
     "--no-sandbox",
-    "--use-fake-ui-for-media-stream",
+    ALLOW_MEDIA,
     "--use-fake-device-for-media-stream",
     "--disable-background-networking",
     "--disable-component-update",
@@ -149,12 +150,16 @@ async def serving(node: ScriptedNode) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def browser_before(node: ScriptedNode, *, fake_clock: bool = False) -> AsyncIterator[Page]:
+async def browser_before(
+    node: ScriptedNode, *, fake_clock: bool = False, allow_media: bool = True
+) -> AsyncIterator[Page]:
     """A page with the SDK as `voip` and `errors`, every event's name and data collected in `seen`."""
     executable = shutil.which("chromium")
     assert executable, "the browser tests need Chromium; on Debian: apt-get install chromium"
     async with serving(node), async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM))
+        browser = await playwright.chromium.launch(
+            executable_path=executable, args=[flag for flag in CHROMIUM if allow_media or flag != ALLOW_MEDIA]
+        )
         page = await browser.new_page(locale="en-US")
         if fake_clock:
             await page.clock.install()
