@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, case, delete, func, select
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
 
@@ -44,7 +44,10 @@ class Model(msgspec.Struct, frozen=True, rename="camel"):
     name: Name = ""  # shown behind the device's name
     approved: bool = True  # False: calls of the released mini program are refused with 12
     call_needs_grant: bool = False  # True: callWMPF and callDevice need the user's grant too
-    charge_types: tuple[Literal["license", "duration"], ...] = ("license", "duration")
+    charge_types: Annotated[tuple[Literal["license", "duration"], ...], msgspec.Meta(min_length=1)] = (
+        "license",
+        "duration",
+    )
     in_arrears: bool = False  # True: calls paid by duration are refused with 15, if licences are required
 
 
@@ -95,7 +98,8 @@ class Devices:
         await self._store.run(work, lane=model_id)
 
     async def put(self, sn: str, entry: DeviceEntry, now_ms: int) -> DeviceView:
-        """Make a device known, or change it. The view of a new one holds its secret.
+        """Make a device known, or change it. The view of a new one holds its secret; one of another model than before
+        leaves its group, which is for one model.
 
         Raises ApiError 429/5 at `max_devices`.
         """
@@ -108,9 +112,11 @@ class Devices:
             "license_expires_ms": None if expires is None else expires * 1000,
         }
 
+        kept_group = case((DEVICES.c.model_id == entry.model_id, DEVICES.c.group_id))
+        change = DEVICES.update().where(DEVICES.c.sn == sn).values(**values, group_id=kept_group)
+
         def work(connection: Connection) -> DeviceView:
-            if connection.execute(select(DEVICES.c.sn).where(DEVICES.c.sn == sn)).first() is not None:
-                connection.execute(DEVICES.update().where(DEVICES.c.sn == sn).values(**values))
+            if connection.execute(change).rowcount:
                 return _view(_found(connection, sn))
             count = connection.execute(select(func.count()).select_from(DEVICES)).scalar() or 0
             if count >= self._config.max_devices:
@@ -120,7 +126,7 @@ class Devices:
                 with connection.begin_nested():
                     connection.execute(DEVICES.insert().values(**values, **made))
             except IntegrityError:  # another node made it known in this moment
-                connection.execute(DEVICES.update().where(DEVICES.c.sn == sn).values(**values))
+                connection.execute(change)
                 return _view(_found(connection, sn))
             return _view(_found(connection, sn), secret)
 

@@ -413,9 +413,12 @@ class CallService:
         return found[0]
 
     def now(self, view: CallView) -> CallView:
-        """A record as it is at this moment: that of a call that lives here may be behind."""
+        """A record as it is at this moment: that of a call that lives here, or did lately, may be behind."""
         live = self._live.get(view.room_id)
-        return view if live is None or self._due(live) else live.view(self._clock())
+        if live is not None and not self._due(live):
+            return live.view(self._clock())
+        record = self.records.find(view.room_id)
+        return view if record is None else record.view
 
     async def stats(self, room: str, party: Party | None) -> dict[str, Any]:
         """The call and all that media knows about its room. Raises ApiError 404/1 and MediaError."""

@@ -22,16 +22,14 @@ HUGE = 2**70
 def wrong_values(kind: inspect.Type) -> Iterator[Any]:
     """JSON values that are none of this type."""
     if isinstance(kind, inspect.UnionType):
-        for value in (7.5, "x\u0000y", [[]], {"a": 1}, True):
-            if not any(fits(value, option) for option in kind.types):
-                yield value
+        mixed: tuple[Any, ...] = (7.5, "x\u0000y", [[]], {"a": 1}, True)
+        yield from (value for value in mixed if not any(fits(value, option) for option in kind.types))
         for option in kind.types:
             if not isinstance(option, inspect.NoneType):
                 yield from (value for value in too_much(option) if not any(fits(value, other) for other in kind.types))
         return
-    for value in (7, 7.5, "x\u0000y", True, [], {}, ["x"], {"a": 1}):
-        if not fits(value, kind):
-            yield value
+    plain: tuple[Any, ...] = (7, 7.5, "x\u0000y", True, [], {}, ["x"], {"a": 1})
+    yield from (value for value in plain if not fits(value, kind))
     yield from too_much(kind)
 
 

@@ -242,7 +242,7 @@ def test_a_webhook_is_told_of_each_change() -> None:
         grant = await e.grant()
         await e.done("DELETE", f"/v1/grants/{grant}", e.user_token())
         await e.done("POST", f"/v1/grants/{grant}/reopen", e.user_token())
-        states = []
+        states: list[tuple[str, int]] = []
         async with asyncio.timeout(10):
             while len(states) < 3:
                 message = await told.get()

@@ -223,7 +223,7 @@ def test_what_is_wrong_in_shape_comes_before_everything() -> None:
     async def scene(e: Estate) -> None:
         await e.all()
         room = await e.room()
-        for more in (
+        wrong: tuple[dict[str, Any], ...] = (
             {"listeners": [{"id": "bob"}]},
             {"listener": None},
             {"listener": None, "listeners": [{"id": "bob"}, {"id": "bob"}]},
@@ -232,10 +232,11 @@ def test_what_is_wrong_in_shape_comes_before_everything() -> None:
             {"businessType": 2},
             {"target": "wmpf"},
             {"isCloud": True},
-        ):
+        )
+        for more in wrong:
             status, body = await e.call(e.user_token("eve"), **more)
             assert (status, body["errCode"]) == (400, 1004), more
-        two = {"listener": None, "listeners": [{"id": "door"}, {"id": "gate"}]}
+        two: dict[str, Any] = {"listener": None, "listeners": [{"id": "door"}, {"id": "gate"}]}
         status, body = await e.call_device(e.device_token(), **two)
         assert (status, body["errCode"]) == (400, 1004), "several devices have several push tokens"
         await e.end(room)

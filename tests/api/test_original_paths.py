@@ -66,8 +66,8 @@ def test_groups() -> None:
     on_estate(scene)
 
 
-@pytest.mark.parametrize(("version", "app_type"), [(0, 0), (1, 1), (2, 2)])
-def test_iot_voip_call(version: int, app_type: int) -> None:
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_iot_voip_call(version: int) -> None:
     async def scene(e: Estate) -> None:
         await e.all()
         body = {

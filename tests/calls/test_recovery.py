@@ -8,7 +8,7 @@ import pytest
 
 from calls.scene import ANN, BOB, DOOR, Ear, Scene
 from relay.calls.call import Side
-from relay.calls.invitation import Invitation, Party, Person
+from relay.calls.invitation import Invitation, Listener, Party, Person
 from relay.errors import ApiError
 
 GATE = Party("device", "gate")
@@ -108,5 +108,27 @@ def test_a_second_recovery_finds_nothing(tmp_path: Path) -> None:
         third = await life(tmp_path / "calls.sqlite3", 1020.0)
         assert third.ear(DOOR, 0).names == []
         await third.plane.close()
+
+    asyncio.run(scene())
+
+
+def test_who_was_told_that_the_call_was_taken_is_not_told_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        first = await life(tmp_path / "calls.sqlite3", 1000.0)
+        people = (Listener("ann", "Ann"), Listener("bob", "Bob"), Listener("eve", "Eve"))
+        asked = Invitation(
+            "device_to_user", "video", Person("door", "Front door"), listeners=people, strategy="simultaneous"
+        )
+        room = (await first.service.create(asked)).room
+        first.service.reject(room, Party("user", "eve"))
+        first.service.answer(room, BOB)
+        await crash(first)
+        second = await life(tmp_path / "calls.sqlite3", 1010.0)
+        assert told(second.ear(DOOR, 0), room)[0][0] == "abortVoip"
+        (_, over), *_ = [event for event in told(second.ear(BOB, 0), room) if event[0] == "endVoip"]
+        assert over["listenerName"] == "Bob"
+        for party in (ANN, Party("user", "eve")):
+            assert told(second.ear(party, 0), room) == [], "it is over for them already"
+        await second.plane.close()
 
     asyncio.run(scene())

@@ -223,7 +223,7 @@ class World:
             room_type="video",
             caller=Person(rng.choice(callers).id),
             listeners=tuple(people),
-            strategy=rng.choice(("sequential", "simultaneous")),  # type: ignore[arg-type]
+            strategy=rng.choice(("sequential", "simultaneous")),
             target=None if to_user else "device",
             time_limit=rng.choice((None, 4.0)),
         )
@@ -241,9 +241,9 @@ class World:
 
     def room(self) -> str:
         """Mostly one that lives."""
-        live = sorted(set().union(*self.inside.values()))
+        live = [room for room in self.rooms if any(room in inside for inside in self.inside.values())]
         if live and self.rng.random() < 0.9:
-            return str(self.rng.choice(live))
+            return self.rng.choice(live)
         return self.rng.choice(self.rooms[-20:] or ["none"])
 
     def anybody(self) -> Party:
@@ -263,7 +263,7 @@ class World:
             self.stage.media.say(ice.leg, "connected")
 
     async def media(self) -> None:
-        legs = sorted(self.stage.media.legs)
+        legs = list(self.stage.media.legs)
         if legs:
             state = self.rng.choice(("connected", "connected", "lost", "failed", "closed"))
             reason = CONSENT_EXPIRED if state == "lost" else ""
