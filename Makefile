@@ -9,7 +9,7 @@ STAMP  := .make
 NATIVE := $(wildcard native/*.pyx native/*.pxd native/core/* benchmarks/*.pyx benchmarks/core/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test bench load calls check asan clean browser
+.PHONY: help build run test bench load calls check asan clean browser postgres
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,7 +34,10 @@ run: build  ## start a node with the demo page on 127.0.0.1:8080
 browser:
 	@command -v chromium >/dev/null || { if [ "$$(id -u)" = 0 ]; then echo "installing Chromium from Debian's packages ..." && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; else echo "The browser tests need Chromium. On Debian: sudo apt-get install chromium"; exit 1; fi; }
 
-test: build browser  ## run every test
+postgres:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { if [ "$$(id -u)" = 0 ]; then echo "installing PostgreSQL from Debian's packages ..." && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; else echo "The store's tests need PostgreSQL. On Debian: sudo apt-get install postgresql"; exit 1; fi; }
+
+test: build browser postgres  ## run every test
 	@$(PY) -m pytest $(ARGS)
 
 bench: build  ## run the micro-benchmarks

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, literal, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, literal, select, tuple_
 
 from relay.calls.call import End, State
 from relay.calls.hunt import Outcome
@@ -24,6 +24,14 @@ from relay.store.schema import CALL_PARTIES, CALLS, NODES
 HISTORY_MAX = 200  # calls of one answer
 RECOVERED_AT_ONCE = 200  # calls of one transaction: a node that had ten thousand must not run into `store_wait_s`
 LOST = "the node was stopped in the middle of the call"
+
+
+# Built once: SQLAlchemy takes longer to make it than the database to do it.
+FURTHER = (
+    CALLS.update()
+    .where(CALLS.c.room == bindparam("its_room"))
+    .values(live=bindparam("is_live"), view=bindparam("as_view"))
+)
 
 
 class Journal:
@@ -50,16 +58,24 @@ class Journal:
         connection.execute(delete(CALLS).where(CALLS.c.room == room))
         self._webhooks.withdraw(connection, "call.created", room)
 
-    def note(self, event: str, view: CallView, *, live: bool) -> None:
-        """A call came further: `call.answered`, `call.started`, `call.ended`, `call.finished`."""
-        room, now_ms = view.room_id, int(self._wall() * 1000)
-        text = _text(view)
+    def note(self, event: str, view: CallView) -> None:
+        """A live call came further: `call.answered`, `call.started`."""
+        self._write(view, [(event, view)], live=True)
+
+    def finish(self, ended: CallView, settled: CallView) -> None:
+        """A call is over and settled, in one piece of work: `call.ended`, `call.finished`."""
+        self._write(settled, [("call.ended", ended), ("call.finished", settled)], live=False)
+
+    def _write(self, view: CallView, told: list[tuple[str, CallView]], *, live: bool) -> None:
+        now_ms = int(self._wall() * 1000)
+        values = {"its_room": view.room_id, "is_live": live, "as_view": _text(view)}
 
         def work(connection: Connection) -> None:
-            connection.execute(CALLS.update().where(CALLS.c.room == room).values(live=live, view=text))
-            self._webhooks.enqueue(connection, event, view, now_ms)
+            connection.execute(FURTHER, values)
+            for event, seen in told:
+                self._webhooks.enqueue(connection, event, seen, now_ms)
 
-        self._store.later(work, lane=room)
+        self._store.later(work, lane=view.room_id)
 
     def tell(self, event: str, data: dict[str, Any], room: str) -> None:
         """The same event that a party hears, for the webhooks that want it."""
@@ -142,21 +158,17 @@ class Journal:
         left = select(CALLS).where(CALLS.c.node == self._node, CALLS.c.live.is_(True)).limit(RECOVERED_AT_ONCE)
         ended: list[tuple[CallView, list[Party]]] = []
         for row in connection.execute(left).all():
-            before = _view(row.view)
-            view = abandoned(before, seen_ms)
-            connection.execute(CALLS.update().where(CALLS.c.room == row.room).values(live=False, view=_text(view)))
-            if before.end_reason is None:
-                self._webhooks.enqueue(connection, "call.ended", view, now_ms)
-            self._webhooks.enqueue(connection, "call.finished", view, now_ms)
+            view = abandoned(_view(row.view), seen_ms)
+            connection.execute(FURTHER, {"its_room": row.room, "is_live": False, "as_view": _text(view)})
+            for event in ("call.ended", "call.finished"):
+                self._webhooks.enqueue(connection, event, view, now_ms)
             query = select(CALL_PARTIES.c.party).where(CALL_PARTIES.c.room == row.room)
             ended.append((view, [_party(text) for text in connection.execute(query).scalars()]))
         return ended
 
 
 def abandoned(view: CallView, seen_ms: int) -> CallView:
-    """The record of a call whose node died, ended when the node was last seen unless it had ended before."""
-    if view.end_reason is not None:
-        return msgspec.structs.replace(view, state=State.SETTLED)
+    """The record of a call whose node died, ended when the node was last seen."""
     ended_ms = max(seen_ms, view.created_at, view.answered_at or 0, view.started_at or 0)
     keep = 0 if view.started_at is None else (ended_ms - view.started_at) // 1000
     listeners = tuple(

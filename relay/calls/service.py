@@ -26,7 +26,7 @@ from relay.calls.events import Events
 from relay.calls.hunt import Outcome
 from relay.calls.ice_session import IceSession
 from relay.calls.invitation import Invitation, Party
-from relay.calls.journal import LOST, Journal
+from relay.calls.journal import Journal
 from relay.calls.legs import HANGS_UP, Legs, told, too_late
 from relay.calls.live import OUTCOMES, REASONS, LiveCall
 from relay.calls.records import Record, Records
@@ -446,8 +446,7 @@ class CallService:
             over_for = {
                 Party(listener.kind, listener.id)  # type: ignore[arg-type]
                 for listener in view.listeners
-                if view.reason == LOST
-                and listener.outcome != (Outcome.NOT_RUNG if view.answered_at is None else Outcome.ANSWERED)
+                if listener.outcome != (Outcome.NOT_RUNG if view.answered_at is None else Outcome.ANSWERED)
             }
             for party in parties:
                 if party in over_for:
@@ -462,13 +461,8 @@ class CallService:
                     "isCaller": is_caller,
                     "businessType": view.business_type,
                 }
-                told: list[tuple[str, dict[str, Any]]] = [
-                    ("endVoip", over),
-                    ("finishVoip", {"keepTime": view.keep_time}),
-                ]
-                if view.reason == LOST:  # else it had ended, and only the last word may be missing
-                    told.insert(0, ("abortVoip", lost))
-                for name, data in told:
+                settled = {"keepTime": view.keep_time}
+                for name, data in (("abortVoip", lost), ("endVoip", over), ("finishVoip", settled)):
                     self.events.publish(party, view.room_id, name, data, view.reason, now, wall_ms)
         return len(left)
 
@@ -527,7 +521,7 @@ class CallService:
             self._finish(live)
             return step.taken
         for name in new:
-            self._journal.note(f"call.{name}", live.view(self._clock()), live=True)
+            self._journal.note(f"call.{name}", live.view(self._clock()))
         if before.deadlines != after.deadlines:
             self._arm(live)
         return step.taken
@@ -548,14 +542,14 @@ class CallService:
                 del self._in_call[party]
         self.legs.forget(live)
         del self._live[live.room]
-        self._journal.note("call.ended", live.view(now), live=True)
+        ended = live.view(now)
         step = table.receive(live.call, Input(Kind.SETTLE), now)
         live.call = step.call
         self._tell(live, step, heard)
         self.ended[live.call.end or ""] += 1
         view = live.view(now)
         self.records.put(live.room, Record((live.caller, *live.called), view))
-        self._journal.note("call.finished", view, live=False)
+        self._journal.finish(ended, view)
         self._later(self._media.close_room(live.room))
 
     def _tell(self, live: LiveCall, step: table.Step, heard: tuple[int, ...] | None = None) -> None:
