@@ -136,7 +136,7 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         from relay.media.remote import StartError
         from relay.node import serve
-        from relay.store.engine import StoreError
+        from relay.store.database import StoreError
     except ImportError as error:
         return _complain(f"{error}; is everything built? (make build)", FAILED)
     try:

@@ -75,6 +75,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     node: str = ""  # this node's name in a shared store; "": the host's name
     store_wait_s: float = 2.0  # who waits for the store longer hears 503
     store_queue: int = 20_000  # pieces of work that may wait for it; beyond, new ones are refused
+    history_s: float = 7_776_000.0  # 90 days: older calls are deleted
     node_seen_s: float = 5.0  # how often the node says that it lives; the error of a crashed call's end
 
     # --- webhooks ---
@@ -184,6 +185,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "reopen_s": (0, 86_400),
     "store_wait_s": (0.05, 60),
     "store_queue": (1, 1_000_000),
+    "history_s": (3_600, 3_153_600_000),
     "node_seen_s": (0.1, 300),
     "webhook_s": (0.1, 60),
     "webhook_tries": (1, 10),

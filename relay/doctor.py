@@ -138,7 +138,7 @@ def _store(config: Config) -> Finding:
     from sqlalchemy import create_engine, text
     from sqlalchemy.exc import DBAPIError
 
-    from relay.store.engine import StoreError, address
+    from relay.store.database import StoreError, address
 
     try:
         url = address(config)

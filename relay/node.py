@@ -25,7 +25,7 @@ from relay.media.remote import StartError
 from relay.media.supervisor import Supervisor, WorkerState
 from relay.media.worker import Worker
 from relay.metrics import Metrics, Snapshot
-from relay.store.engine import StoreError
+from relay.store.database import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,9 @@ LAG_SAMPLE_S = 0.25
 LAG_SAMPLES = 4
 UNWELL_LAG_S = 1.0
 """A loop that was later than this within the last second makes the node not ready."""
+
+FORGET_S = 3600.0
+"""How often call records that are too old are looked for."""
 
 STOP_STEP_S = 0.6
 """Each of the three steps down may take so long, so that a second signal ends the node within two seconds."""
@@ -106,7 +109,11 @@ class Node:
             raise
         if left:
             log.warning("ended calls that an earlier run of this node left behind", extra={"calls": left})
-        self._chores = [asyncio.create_task(self._measure_lag()), asyncio.create_task(self._be_seen())]
+        self._chores = [
+            asyncio.create_task(self._measure_lag()),
+            asyncio.create_task(self._be_seen()),
+            asyncio.create_task(self._forget()),
+        ]
         self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=STOP_STEP_S)
         await self._runner.setup()
         await web.SockSite(self._runner, self._listener).start()
@@ -162,6 +169,17 @@ class Node:
                 await self._plane.journal.seen()
             except ApiError:
                 pass  # the store is down, which /readyz and the metrics tell
+
+    async def _forget(self) -> None:
+        """Delete call records that are too old."""
+        while True:
+            try:
+                forgotten = await self._plane.journal.forget(int((time.time() - self.config.history_s) * 1000))
+                if forgotten:
+                    log.info("deleted old call records", extra={"calls": forgotten})
+            except ApiError:
+                pass  # the store is down; the next hour will do
+            await asyncio.sleep(FORGET_S)
 
     async def _look(self) -> Snapshot:
         if isinstance(self.media, Supervisor):

@@ -74,7 +74,7 @@ def plane(
     wall: Callable[[], float] = time.time,
 ) -> CallPlane:
     """The call plane of a node, not started. Raises StoreError for a store that is none."""
-    store = Store(config)
+    store = Store(config, node)
     webhooks = Webhooks(store, config, node, wall)
     journal = Journal(store, webhooks, node, wall)
     return CallPlane(store, webhooks, journal, CallService(media, store, journal, config, clock, wall))

@@ -22,7 +22,7 @@ from relay.store.engine import Store
 from relay.store.schema import CALL_PARTIES, CALLS, NODES
 
 HISTORY_MAX = 200  # calls of one answer
-RECOVERED_AT_ONCE = 200  # calls of one transaction: a node that had ten thousand must not run into `store_wait_s`
+AT_ONCE = 200  # calls of one transaction: ten thousand of them must not run into `store_wait_s`
 LOST = "the node was stopped in the middle of the call"
 
 
@@ -143,19 +143,36 @@ class Journal:
 
         await self._store.run(work, lane="nodes")
 
+    async def forget(self, older_than_ms: int) -> int:
+        """Delete the records of calls that were made before that time; returns how many."""
+        old = select(CALLS.c.room).where(CALLS.c.created_ms < older_than_ms, CALLS.c.live.is_(False)).limit(AT_ONCE)
+
+        def work(connection: Connection) -> int:
+            rooms = connection.execute(old).scalars().all()
+            for table in (CALL_PARTIES, CALLS):
+                connection.execute(delete(table).where(table.c.room.in_(rooms)))
+            return len(rooms)
+
+        forgotten = 0
+        while True:
+            some = await self._store.run(work, lane="history")
+            forgotten += some
+            if some < AT_ONCE:
+                return forgotten
+
     async def recover(self) -> list[tuple[CallView, list[Party]]]:
         """End what this node's earlier life left behind; returns those calls and their parties."""
         ended: list[tuple[CallView, list[Party]]] = []
         while True:
             some = await self._store.run(self._recover_some, lane="nodes")
             ended += some
-            if len(some) < RECOVERED_AT_ONCE:
+            if len(some) < AT_ONCE:
                 return ended
 
     def _recover_some(self, connection: Connection) -> list[tuple[CallView, list[Party]]]:
         now_ms = int(self._wall() * 1000)
         seen_ms = connection.execute(select(NODES.c.seen_ms).where(NODES.c.node == self._node)).scalar() or now_ms
-        left = select(CALLS).where(CALLS.c.node == self._node, CALLS.c.live.is_(True)).limit(RECOVERED_AT_ONCE)
+        left = select(CALLS).where(CALLS.c.node == self._node, CALLS.c.live.is_(True)).limit(AT_ONCE)
         ended: list[tuple[CallView, list[Party]]] = []
         for row in connection.execute(left).all():
             view = abandoned(_view(row.view), seen_ms)

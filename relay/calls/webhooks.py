@@ -31,7 +31,8 @@ from yarl import URL
 from relay.calls.targets import Lookup, Targets
 from relay.config import Config
 from relay.errors import ApiError, Code
-from relay.store.engine import Store, after_commit
+from relay.store.engine import Store
+from relay.store.lane import after_commit
 from relay.store.schema import DELIVERIES, WEBHOOKS
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from relay.errors import ApiError
-from relay.store.engine import Store, after_commit
+from relay.store.engine import Store
+from relay.store.lane import after_commit
 from store.databases import Database, Parts, play, settled
 
 

@@ -85,6 +85,22 @@ def test_notes_are_kept_in_order(database: Database) -> None:
     play(database, scene)
 
 
+def test_old_calls_are_forgotten_and_those_that_live_are_not(database: Database) -> None:
+    async def scene(node: Parts) -> None:
+        calls = [view(f"r{number:03}", at_ms=number) for number in range(450)]
+        await insert(node, *calls)
+        for call in calls[1:]:
+            node.journal.finish(call, call)
+        await settled(node.store)
+        assert await node.journal.forget(NOW_MS + 420) == 419
+        assert await node.journal.forget(NOW_MS + 420) == 0
+        left, _ = await node.journal.history((), limit=200)
+        assert [call.room_id for call in left] == [f"r{number:03}" for number in range(449, 419, -1)] + ["r000"]
+        assert database.value("SELECT count(*) FROM call_parties") == 2 * 31
+
+    play(database, scene)
+
+
 def test_the_outbox_is_written_with_the_record(database: Database) -> None:
     async def scene(node: Parts) -> None:
         await node.webhooks.add(HookEntry("http://127.0.0.1:9/", ("call.*",)))

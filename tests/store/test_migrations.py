@@ -12,7 +12,8 @@ import sqlalchemy
 from sqlalchemy import BigInteger, Boolean, Connection, Integer, Table, inspect
 
 from relay.config import Config
-from relay.store.engine import Store, StoreError, address, make_engine
+from relay.store.database import StoreError, address, make_engine
+from relay.store.engine import Store
 from relay.store.schema import METADATA, STEPS, VERSION, migrate
 from store.databases import Database, PostgresDatabase, nodes
 
@@ -166,3 +167,23 @@ def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
         asyncio.run(store.start())
     assert "127.0.0.1:1" in str(refused.value)
     assert "geheim" not in str(refused.value)
+
+
+def test_a_name_belongs_to_one_running_node(
+    postgres_database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.database.NAME_WAIT_S", 0.2)
+
+    async def scene() -> None:
+        config = postgres_database.config()
+        first, second, other = Store(config, "edge-1"), Store(config, "edge-1"), Store(config, "edge-2")
+        await first.start()
+        await other.start()
+        with pytest.raises(StoreError, match=r"edge-1.*RELAY_NODE"):
+            await second.start()
+        await first.close()
+        await second.start()
+        await second.close()
+        await other.close()
+
+    asyncio.run(scene())

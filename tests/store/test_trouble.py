@@ -9,7 +9,8 @@ from sqlalchemy import Connection, text
 
 from relay.config import Config
 from relay.errors import ApiError
-from relay.store.engine import Store, after_commit
+from relay.store.engine import Store
+from relay.store.lane import after_commit
 from store.cutting_proxy import cutting
 from store.databases import Parts, PostgresDatabase, play, play_two, settled
 
