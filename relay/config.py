@@ -102,6 +102,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # --- events ---
     event_buffer: int = 512  # kept per party for replay; a call makes about ten, and 50 calls in 10 min. are many
+    event_buffer_bytes: int = 262_144  # of one party's, whatever their number
+    event_memory_bytes: int = 268_435_456  # of all parties'; the longest unused forget theirs first
     event_buffer_s: float = 600.0  # how long they can be replayed
     event_queue: int = 256  # not yet written to one socket; a reader that lags further is cut (1013)
     event_sockets_max: int = 20_000
@@ -213,6 +215,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_body_bytes": (1_024, 1_048_576),
     "body_s": (0.1, 300),
     "event_buffer": (1, 10_000),
+    "event_buffer_bytes": (16_384, 2**30),
+    "event_memory_bytes": (65_536, 2**40),
     "event_buffer_s": (1, 86_400),
     "event_queue": (1, 10_000),
     "event_sockets_max": (1, 1_000_000),

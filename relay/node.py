@@ -37,6 +37,9 @@ LAG_SAMPLES = 4
 UNWELL_LAG_S = 1.0
 """A loop that was later than this within the last second makes the node not ready."""
 
+KEEPALIVE_S = 30.0
+"""A connection without a request for so long is closed; clients open a new one."""
+
 FORGET_S = 3600.0
 """How often call records that are too old are looked for."""
 
@@ -114,10 +117,20 @@ class Node:
             asyncio.create_task(self._be_seen()),
             asyncio.create_task(self._forget()),
         ]
-        self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=STOP_STEP_S)
-        await self._runner.setup()
-        await web.SockSite(self._runner, self._listener).start()
+        self._runner = web.AppRunner(
+            self._app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=STOP_STEP_S,
+            keepalive_timeout=KEEPALIVE_S,
+        )
         self._started = True
+        try:
+            await self._runner.setup()
+            await web.SockSite(self._runner, self._listener).start()
+        except BaseException:
+            await self.stop()
+            raise
         log.info("started", extra={"port": self.port, "workers": self.config.workers, "demo": self.config.demo})
 
     async def drain(self, limit_s: float = DRAIN_S) -> bool:
@@ -166,9 +179,13 @@ class Node:
         while True:
             await asyncio.sleep(self.config.node_seen_s)
             try:
+                await self._plane.store.check_name()
                 await self._plane.journal.seen()
             except ApiError:
                 pass  # the store is down, which /readyz and the metrics tell
+            except Exception:
+                log.exception("saying that this node lives failed")
+            self.calls.sweep()
 
     async def _forget(self) -> None:
         """Delete call records that are too old."""
@@ -179,6 +196,8 @@ class Node:
                     log.info("deleted old call records", extra={"calls": forgotten})
             except ApiError:
                 pass  # the store is down; the next hour will do
+            except Exception:
+                log.exception("deleting old call records failed")
             await asyncio.sleep(FORGET_S)
 
     async def _look(self) -> Snapshot:

@@ -105,7 +105,7 @@ def build(
     def now_ms() -> int:
         return int(wall() * 1000)
 
-    sockets = EventSockets(config, service, tokens, notice_user, clock, wall)
+    sockets = EventSockets(config, service, tokens, notice_user, limits, clock, wall)
     calls = Calls(config, service, base.journal, devices, Cloud(base.webhooks, tokens, wall), tokens, wall)
     device_api = DeviceApi(devices, grants, Tickets(base.store, config), service.events, tokens, clock, wall)
     contract = msgspec.json.encode(document(demo=config.demo))

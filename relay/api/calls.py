@@ -189,7 +189,7 @@ class Calls:
         live = await self._service.create(
             invitation,
             key,
-            check=lambda: self._check_tokens(invitation),
+            check=lambda: self._check_tokens(invitation, claims),
             ask=self._cloud.ask if invitation.is_cloud else None,
         )
         return self._made(live)
@@ -227,8 +227,11 @@ class Calls:
             raise ApiError(403, wrong, "caller.id is not the identity of this token")
         return claims
 
-    def _check_tokens(self, invitation: Invitation) -> None:
-        """The device side's token, where the method asks for one (§1.4, §1.7), then the identities."""
+    def _check_tokens(self, invitation: Invitation, caller: Claims) -> float | None:
+        """The device side's token, where the method asks for one (§1.4, §1.7), then the identities; returns when that
+        token was made.
+        """
+        made_s = (caller.iat or None) if caller.kind == "device" else None
         if invitation.is_cloud and not self._cloud.reachable:
             raise ApiError(
                 503, Code.REQUEST_FAILED, "no webhook takes iot_voip_notify, so nobody can answer for the device"
@@ -238,12 +241,13 @@ class Calls:
                 self._check_token(invitation, "device", Code.DEVICE_TOKEN_WRONG, invitation.caller.id)
         elif invitation.target != "device":
             if invitation.voip_token:
-                self._check_token(invitation, "push", Code.USER_TOKEN_WRONG, invitation.called[0].id)
+                made_s = self._check_token(invitation, "push", Code.USER_TOKEN_WRONG, invitation.called[0].id)
             elif self._config.needs_registration:
                 raise ApiError(400, Code.TOKEN_MISSING, "the device's pushToken is needed (voipToken)")
         check_ids(invitation)
+        return made_s
 
-    def _check_token(self, invitation: Invitation, kind: str, wrong: Code, sn: str) -> None:
+    def _check_token(self, invitation: Invitation, kind: str, wrong: Code, sn: str) -> float | None:
         try:
             claims = self._tokens.read(invitation.voip_token)
         except ApiError:
@@ -252,6 +256,7 @@ class Calls:
             raise ApiError(403, wrong)
         if invitation.model_id and claims.model_id and claims.model_id != invitation.model_id:
             raise ApiError(403, Code.TOKEN_MODEL_MISMATCH)
+        return claims.iat or None
 
     async def server_call(self, asked: Asked[ServerCall, Empty]) -> ServerCallMade:
         body, sn = asked.body, asked.path["sn"]
@@ -290,7 +295,7 @@ class Calls:
         calls, following = await self._journal.history(
             tuple(parties), from_ms=query.from_ms, to_ms=query.to_ms, before=query.before, limit=query.limit
         )
-        return History([self._service.now(call) for call in calls], following)
+        return History([self._service.now(call).seen_by(asked.party) for call in calls], following)
 
     async def read(self, asked: Asked[Empty, Empty]) -> CallView:
         return await self._service.view(asked.path["room"], asked.party)
@@ -332,8 +337,8 @@ def check_business(invitation: Invitation) -> None:
         raise ApiError(400, Code.WRONG_PARAMETER, f"businessType {invitation.business} does not fit the direction")
     if invitation.target is not None and invitation.direction != "user_to_device":
         raise ApiError(400, Code.WRONG_PARAMETER, f"target {invitation.target!r} is for calls to a device")
-    if invitation.is_cloud and invitation.target != "device":
-        raise ApiError(400, Code.WRONG_PARAMETER, "isCloud is for target 'device'")
+    if invitation.is_cloud and (invitation.target != "device" or len(invitation.called) > 1):
+        raise ApiError(400, Code.WRONG_PARAMETER, "isCloud is for target 'device' and one device")
     if len(invitation.called) > 1 and invitation.direction == "user_to_device" and invitation.target != "device":
         raise ApiError(400, Code.WRONG_PARAMETER, "listeners: several devices are called with target 'device'")
     if len(set(invitation.called_parties)) != len(invitation.called_parties):

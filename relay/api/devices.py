@@ -194,11 +194,13 @@ class DeviceApi:
 
     async def remove(self, asked: Asked[Empty, Empty]) -> Empty:
         await self._devices.remove(asked.path["sn"])
+        self._revoke(asked.path["sn"])
         return Empty()
 
     async def register(self, asked: Asked[Registration, Empty]) -> Registered:
         sn, body = asked.path["sn"], asked.body
         secret = await self._devices.register(sn, body.model_id, body.sn_ticket, self._now_ms())
+        self._revoke(sn)
         token, expires = self._tokens.device(sn, body.model_id)
         return Registered(secret, token, expires)
 
@@ -247,6 +249,10 @@ class DeviceApi:
         check_sn(asked.body.sn)
         body = asked.body
         return Ticket(0, "ok", await self._tickets.issue(body.sn, body.model_id, self._now_ms(), body.purpose))
+
+    def _revoke(self, sn: str) -> None:
+        self._tokens.revoke(sn)
+        self._events.dismiss(Party("device", sn))
 
     def _owned(self, asked: Asked[Any, Any]) -> str:
         owner_of(asked.path["sn"], asked.party)

@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from aiohttp import web
 
-from relay.api.limits import Limits
+from relay.api.limits import Limits, site_of
 from relay.api.repeats import Repeats, Reply
-from relay.api.requests import bearer, json_body
+from relay.api.requests import json_body, socket_token
 from relay.api.tokens import Claims, Kind, Tokens
 from relay.calls.invitation import Party
 from relay.config import Config
@@ -110,8 +110,10 @@ class Endpoints:
 
     async def _serve(self, endpoint: Endpoint, handler: Handler, request: web.Request) -> web.StreamResponse:
         claims, fault = self._claims(endpoint, request)
-        kind, key = ("anonymous", request.remote or "") if claims is None else (claims.kind, claims.sub)
-        self._limits.take(kind, key)
+        if claims is None:
+            self._limits.take("anonymous", site_of(request.remote or ""))
+        else:
+            self._limits.take(claims.kind, claims.identity)
         if endpoint.who is not None:
             if fault is not None:
                 raise fault
@@ -138,7 +140,7 @@ class Endpoints:
 
         request_bytes = f"{request.method} {request.path} ".encode() + msgspec.json.encode([body, query])
         # Without a token the body itself (a ticket, a secret) is what entitles to the answer, and it must be the same.
-        who = f"anonymous:{request.path}" if claims is None else f"{claims.kind}:{claims.sub}"
+        who = f"anonymous:{request.path}" if claims is None else f"{claims.kind}:{claims.identity}"
         return _response(await self._repeats.once(who, key_given, request_bytes, work))
 
     def _claims(self, endpoint: Endpoint, request: web.Request) -> tuple[Claims | None, ApiError | None]:
@@ -146,7 +148,7 @@ class Endpoints:
         try:
             if endpoint.wxa and "access_token" in request.query:
                 return self._tokens.read(request.query["access_token"]), None
-            return self._tokens.read(bearer(request)), None
+            return self._tokens.read(socket_token(request)), None
         except ApiError as fault:
             if endpoint.wxa:
                 return None, ApiError(401, Code.INVALID_CREDENTIAL)

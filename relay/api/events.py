@@ -17,7 +17,8 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from relay.api.calls import Failure, HangUp, Rejection
 from relay.api.endpoint import Asked, Empty, Endpoint
-from relay.api.requests import bearer
+from relay.api.limits import Limits
+from relay.api.requests import socket_token
 from relay.api.tokens import Claims, Tokens
 from relay.calls.invitation import Party
 from relay.calls.service import CallService
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PROTOCOL = "relay.events"
-TOKEN_PREFIX = "bearer."
 CLOSE_S = 1.0  # a close frame that can't be written by then is given up
 TOKEN_EXPIRED = 4401  # private close code: come back with a new token
 SEQ_MAX = 2**53  # what JavaScript can count
@@ -68,6 +68,9 @@ class Reader:
         """From now on frames count."""
         self._limit = self.queue.qsize() + self._size
 
+    def dismiss(self) -> None:
+        self.end(TOKEN_EXPIRED, "the token was revoked")
+
     def end(self, code: int, text: str) -> None:
         if not self.ended.is_set():
             self.close_code, self.close_text = code, text
@@ -90,10 +93,12 @@ class EventSockets:
         service: CallService,
         tokens: Tokens,
         notice_user: Callable[[str, str], None],
+        limits: Limits,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         self._notice_user = notice_user
+        self._limits = limits
         self._config = config
         self._service = service
         self._tokens = tokens
@@ -110,7 +115,7 @@ class EventSockets:
 
     async def connect(self, asked: Asked[Empty, Empty]) -> web.StreamResponse:
         request = asked.request
-        claims = self._tokens.read(_token(request))
+        claims = self._tokens.read(socket_token(request))
         party = claims.party
         if party is None:
             raise ApiError(403, Code.NO_API_PERMISSION, "events are for a device or a user")
@@ -186,6 +191,11 @@ class EventSockets:
             if message.type is not WSMsgType.TEXT:
                 reader.end(WSCloseCode.UNSUPPORTED_DATA, "text frames only")
                 return
+            try:
+                self._limits.take(party.kind, party.id)  # a frame counts like a request
+            except ApiError:
+                reader.end(WSCloseCode.POLICY_VIOLATION, "too many frames")
+                return
             reader.put(msgspec.json.encode(self._answer(message.data, party)).decode())
 
     def _answer(self, text: str, party: Party) -> dict[str, Any]:
@@ -222,16 +232,6 @@ def _decoded(text: str, shape: type[T]) -> T:
         return msgspec.json.decode(text, type=shape)
     except (msgspec.DecodeError, ValueError, RecursionError) as fault:
         raise ApiError(400, Code.WRONG_PARAMETER, f"bad frame: {fault}") from None
-
-
-def _token(request: web.Request) -> str:
-    """From the Authorization header or, for browsers, from Sec-WebSocket-Protocol."""
-    if "Authorization" in request.headers:
-        return bearer(request)
-    for offered in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
-        if offered.strip().startswith(TOKEN_PREFIX):
-            return offered.strip().removeprefix(TOKEN_PREFIX)
-    raise ApiError(401, Code.TOKEN_MISSING)
 
 
 def _after(request: web.Request) -> int | None:

@@ -4,6 +4,7 @@ The key is who the token stands for, so one busy device does not cost the others
 a good token count against their address.
 """
 
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,6 +13,17 @@ from relay.config import Config
 from relay.errors import ApiError, Code
 
 KEYS_MAX = 100_000  # buckets; the longest unused one goes first, and it is full by then
+
+
+def site_of(address: str) -> str:
+    """The key of an address: an IPv6 site has 2^64 of them, and counts once (RFC 6177)."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((parsed, 64), strict=False))
 
 
 class _Bucket:

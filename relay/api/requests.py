@@ -15,6 +15,7 @@ T = TypeVar("T")
 SDP = "application/sdp"
 SDP_FRAGMENT = "application/trickle-ice-sdpfrag"  # RFC 8840 §9
 JSON = "application/json"
+TOKEN_PREFIX = "bearer."
 
 
 def bearer(request: web.Request) -> str:
@@ -23,6 +24,16 @@ def bearer(request: web.Request) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise ApiError(401, Code.TOKEN_MISSING, "an Authorization: Bearer header is needed")
     return token.strip()
+
+
+def socket_token(request: web.Request) -> str:
+    """From the Authorization header or, for browsers, from Sec-WebSocket-Protocol."""
+    if "Authorization" in request.headers:
+        return bearer(request)
+    for offered in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
+        if offered.strip().startswith(TOKEN_PREFIX):
+            return offered.strip().removeprefix(TOKEN_PREFIX)
+    raise ApiError(401, Code.TOKEN_MISSING)
 
 
 def leg_claims(request: web.Request, tokens: Tokens, *, expired: bool = False) -> Claims:

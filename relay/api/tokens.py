@@ -23,6 +23,7 @@ from relay.errors import ApiError, Code
 
 ALGORITHM = "HS256"  # pinned: a token that names another one is refused
 TOKEN_MAX = 4096  # characters; ours have about 300
+CLAIM_MAX = 128  # characters of a claim; the longest are SNs and openids
 LEEWAY_S = 5.0  # clocks of the operator's servers differ a little
 
 Kind = Literal["operator", "device", "user", "leg", "push"]
@@ -34,6 +35,7 @@ class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
     sub: str
     kind: Kind
     exp: float
+    iat: float = 0.0
     sn: str = ""
     model_id: str = ""
     openid: str = ""
@@ -44,12 +46,17 @@ class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
     answers: bool = False  # a leg token whose first offer answers the call
 
     @property
+    def identity(self) -> str:
+        """Whom this token stands for, among those of its kind."""
+        return (self.sn or self.sub) if self.kind == "device" else (self.openid or self.sub)
+
+    @property
     def party(self) -> Party | None:
         """The party this token stands for; None for the others."""
         if self.kind == "device":
-            return Party("device", self.sn or self.sub)
+            return Party("device", self.identity)
         if self.kind == "user":
-            return Party("user", self.openid or self.sub)
+            return Party("user", self.identity)
         return None
 
 
@@ -61,6 +68,7 @@ class Tokens:
         self._config = config
         self._wall = wall
         self._spent: OrderedDict[str, float] = OrderedDict()  # credential -> exp
+        self._revoked: OrderedDict[str, float] = OrderedDict()  # SN -> when; older tokens of it are no good
         # By hash, so that looking one up tells nothing about the others by its time.
         self._keys = {_hash(key.partition(":")[2]): key.partition(":")[0] for key in config.api_keys}
 
@@ -116,15 +124,27 @@ class Tokens:
                 },
             )
             claims = msgspec.convert(payload, Claims)
+            if not all(map(_plain, (claims.sub, claims.sn, claims.openid, claims.appid, claims.model_id, claims.room))):
+                raise ValueError("a claim is too long or has control characters")
             not_before = float(payload.get("nbf", 0))
         except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError, TypeError, RecursionError):
             # One text for every fault: it must not tell a forger how far he got.
             raise ApiError(401, Code.DEVICE_TOKEN_WRONG, "the token is wrong") from None
+        if claims.kind == "device" and claims.iat + 1 < self._revoked.get(claims.identity, 0.0):
+            raise ApiError(401, Code.DEVICE_TOKEN_WRONG, "the token was revoked")
         now = self._wall()
         leeway_s = 0.0 if claims.kind == "leg" else LEEWAY_S  # a credential's minute is a promise
         if not (expired or now < claims.exp + leeway_s) or now < not_before - LEEWAY_S:
             raise ApiError(401, Code.DEVICE_TOKEN_WRONG, "the token has expired or is not valid yet")
         return claims
+
+    def revoke(self, sn: str) -> None:
+        """The device was removed, or has a new secret: its tokens made so far are refused for as long as they live."""
+        now = self._wall()
+        self._revoked[sn] = now
+        self._revoked.move_to_end(sn)
+        while next(iter(self._revoked.values())) < now - self._config.device_token_s - LEEWAY_S:
+            self._revoked.popitem(last=False)
 
     def spend(self, claims: Claims) -> None:
         """Use up a credential. Raises ApiError 401/2008 when it was used before."""
@@ -139,6 +159,10 @@ class Tokens:
     def unspend(self, claims: Claims) -> None:
         """Give a credential back whose offer was refused, so that the client can send a better one."""
         self._spent.pop(claims.jti, None)
+
+
+def _plain(text: str) -> bool:
+    return len(text) <= CLAIM_MAX and (text.isprintable() or not text)
 
 
 def _hash(secret: str) -> bytes:

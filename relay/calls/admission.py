@@ -23,6 +23,8 @@ from relay.config import Config
 from relay.errors import ApiError, Code
 from relay.store.schema import DEVICES, GRANTS, MODELS, USERS
 
+CLOCKS_S = 5.0  # clocks of the operator's servers differ a little
+
 # Built once: for such short queries SQLAlchemy takes longer to make them than the database to answer them.
 DEVICE = (
     select(
@@ -70,8 +72,15 @@ class Admitted(msgspec.Struct, frozen=True):
     cloud: bool  # a device behind the operator's cloud
 
 
-def admit(connection: Connection, asked: Invitation, config: Config, now_ms: int) -> Admitted:
-    """Raises ApiError with the code of the first check that fails."""
+def admit(
+    connection: Connection, asked: Invitation, config: Config, now_ms: int, token_s: float | None = None
+) -> Admitted:
+    """`token_s` is when the device's token was made, Unix seconds; None if there is none.
+
+    Raises ApiError with the code of the first check that fails.
+    """
+    if token_s is not None:
+        _in_time(connection, asked, token_s)
     if asked.direction == "device_to_user":
         return _from_device(connection, asked, config, now_ms)
     return _from_user(connection, asked, config, now_ms)
@@ -131,6 +140,13 @@ def _from_user(connection: Connection, asked: Invitation, config: Config, now_ms
         model_id=first.model_id if first is not None else asked.model_id,
         cloud=asked.is_cloud,
     )
+
+
+def _in_time(connection: Connection, asked: Invitation, token_s: float) -> None:
+    """A token that was made before the device was registered (again) is another owner's."""
+    since = select(DEVICES.c.tokens_from_ms).where(DEVICES.c.sn == asked.devices[0])
+    if 1000 * (token_s + CLOCKS_S) < (connection.execute(since).scalar() or 0):
+        raise ApiError(403, Code.DEVICE_TOKEN_WRONG if asked.direction == "device_to_user" else Code.USER_TOKEN_WRONG)
 
 
 def _device(connection: Connection, sn: str, model_id: str, config: Config) -> Row[Any] | None:

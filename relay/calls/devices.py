@@ -121,10 +121,10 @@ class Devices:
             count = connection.execute(select(func.count()).select_from(DEVICES)).scalar() or 0
             if count >= self._config.max_devices:
                 raise ApiError(429, Code.ROOM_NOT_MADE, "this node knows as many devices as it may")
-            made = {"sn": sn, "secret_hash": _hash(secret), "profile": "{}", "created_ms": now_ms}
+            made = {"secret_hash": _hash(secret), "profile": "{}", "created_ms": now_ms, "tokens_from_ms": now_ms}
             try:
                 with connection.begin_nested():
-                    connection.execute(DEVICES.insert().values(**values, **made))
+                    connection.execute(DEVICES.insert().values(sn=sn, **values, **made))
             except IntegrityError:  # another node made it known in this moment
                 connection.execute(change)
                 return _view(_found(connection, sn))
@@ -138,7 +138,7 @@ class Devices:
         def work(connection: Connection) -> None:
             values = {
                 "model_id": model_id, "name": name, "kind": "device", "secret_hash": "", "profile": "{}",
-                "created_ms": now_ms, "registered_ms": now_ms,
+                "created_ms": now_ms, "registered_ms": now_ms, "tokens_from_ms": 0,
             }  # fmt: skip
             if connection.execute(select(DEVICES.c.sn).where(DEVICES.c.sn == sn)).first() is not None:
                 return
@@ -181,7 +181,7 @@ class Devices:
             purposes: tuple[Purpose, ...] = ("register",) if device.registered_ms else ("grant", "register")
             if not use_ticket(connection, ticket, sn, model_id, now_ms, purposes):
                 raise ApiError(403, Code.SN_TICKET_INVALID)
-            values = {"secret_hash": _hash(secret), "registered_ms": now_ms}
+            values = {"secret_hash": _hash(secret), "registered_ms": now_ms, "tokens_from_ms": now_ms}
             connection.execute(DEVICES.update().where(DEVICES.c.sn == sn).values(**values))
             return secret
 

@@ -4,8 +4,8 @@ Numbers begin at the wall clock's milliseconds when a party is first heard of an
 rise across a restart of the node and across a forgotten party, and a client that asks for what came after an
 old number gets all there is instead of nothing.
 
-Bounds: `event_buffer` events for `event_buffer_s` per party, `max_parties` parties (the longest
-unused without a listener goes first), `event_sockets_per_party` and `event_sockets_max` listeners.
+Bounds: `event_buffer` events and `event_buffer_bytes` for `event_buffer_s` per party, `max_parties` parties (the
+longest unused without a listener goes first), `event_sockets_per_party` and `event_sockets_max` listeners.
 """
 
 from collections import OrderedDict, deque
@@ -23,6 +23,7 @@ class Sink(Protocol):
     """Where a party's frames go. `put` must not block; a sink that is full cuts itself off."""
 
     def put(self, frame: str) -> None: ...
+    def dismiss(self) -> None: ...
 
 
 class Kept(NamedTuple):
@@ -35,14 +36,15 @@ class Kept(NamedTuple):
 class Log:
     """One party's recent events and its listeners."""
 
-    __slots__ = ("forgotten", "kept", "seq", "sinks")
+    __slots__ = ("bytes", "forgotten", "kept", "seq", "sinks")
 
-    def __init__(self, seq: int, size: int) -> None:
+    def __init__(self, seq: int) -> None:
         self.seq = seq
         # Number of the last event that can't be replayed. What came before this log, in an earlier life of the node or
         # of the party's log, can't either.
         self.forgotten = seq
-        self.kept: deque[Kept] = deque(maxlen=size)
+        self.kept: deque[Kept] = deque()
+        self.bytes = 0
         self.sinks: list[Sink] = []
 
 
@@ -54,14 +56,13 @@ class Events:
         self._logs: OrderedDict[Party, Log] = OrderedDict()
         self.sockets = 0
         self.published = 0
+        self.bytes = 0  # of all frames kept
 
     def publish(
         self, party: Party, room: str, name: str, data: dict[str, Any], reason: str, now: float, wall_ms: int
     ) -> dict[str, Any]:
         """Number an event, keep it and hand it to the party's listeners; returns it as they see it."""
         log = self._log(party, wall_ms)
-        if len(log.kept) == log.kept.maxlen:
-            log.forgotten = log.kept[0].seq
         log.seq += 1
         envelope: dict[str, Any] = {
             "seq": log.seq,
@@ -74,7 +75,7 @@ class Events:
         if reason:
             envelope["reason"] = reason
         frame = msgspec.json.encode(envelope).decode()
-        log.kept.append(Kept(log.seq, now, room, frame))
+        self._keep(log, Kept(log.seq, now, room, frame))
         self.published += 1
         for sink in tuple(log.sinks):
             sink.put(frame)
@@ -104,6 +105,12 @@ class Events:
             if event.seq > after if after is not None else event.room in live:
                 sink.put(event.frame)
 
+    def dismiss(self, party: Party) -> None:
+        """End the party's connections: their tokens are no good any more."""
+        log = self._logs.get(party)
+        for sink in tuple(log.sinks) if log is not None else ():
+            sink.dismiss()
+
     def detach(self, party: Party, sink: Sink) -> None:
         """Stop informing `sink`; unknown ones are ignored."""
         log = self._logs.get(party)
@@ -121,22 +128,40 @@ class Events:
         if log is None:
             if len(self._logs) >= self._config.max_parties:
                 self._forget_one()
-            log = self._logs[party] = Log(wall_ms, self._config.event_buffer)
+            log = self._logs[party] = Log(wall_ms)
         self._logs.move_to_end(party)
         return log
+
+    def _keep(self, log: Log, event: Kept) -> None:
+        log.kept.append(event)
+        log.bytes += len(event.frame)
+        self.bytes += len(event.frame)
+        limits = self._config
+        while len(log.kept) > limits.event_buffer or (log.bytes > limits.event_buffer_bytes and len(log.kept) > 1):
+            self._forget(log)
+        if self.bytes > limits.event_memory_bytes:
+            for other in tuple(self._logs.values()):  # the longest unused first
+                while other.kept and self.bytes > limits.event_memory_bytes:
+                    self._forget(other)
+
+    def _forget(self, log: Log) -> None:
+        event = log.kept.popleft()
+        log.forgotten = event.seq
+        log.bytes -= len(event.frame)
+        self.bytes -= len(event.frame)
 
     def _forget_one(self) -> None:
         """Drop the longest unused log nobody listens to; one exists, for there are more logs than sockets."""
         for party in list(self._logs):
             if not self._logs[party].sinks:
-                del self._logs[party]
+                self.bytes -= self._logs.pop(party).bytes
                 return
             self._logs.move_to_end(party)  # so that the next one need not pass it again
         raise AssertionError("event_sockets_max is not below max_parties")
 
     def _expire(self, log: Log, now: float) -> None:
         while log.kept and now - log.kept[0].at > self._config.event_buffer_s:
-            log.forgotten = log.kept.popleft().seq
+            self._forget(log)
 
     def sweep(self, now: float) -> None:
         """Forget what is too old to be replayed and parties without anything left."""

@@ -5,7 +5,7 @@ is busy or lets its time run out drops out alone while another one is left; the 
 first answer wins, and whoever still rings is told that the call was taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, NamedTuple
@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     BUSY = "busy"
     TIMEOUT = "timeout"
     TAKEN = "taken"  # another one answered
+    CANCELLED = "cancelled"  # the call ended while it rang
     REFUSED = "refused"  # has not authorised the device
     NOT_RUNG = "notRung"  # the call ended before its turn
 
@@ -77,7 +78,7 @@ class Hunt:
         """Ring the first, or all."""
         if self.strategy == "sequential":
             return self._ring_next(now)
-        rings = tuple(range(len(self.candidates)))
+        rings = tuple(i for i, candidate in enumerate(self.candidates) if candidate.outcome is Outcome.WAITING)
         hunt = self
         for index in rings:
             hunt = hunt._rung(index, now)
@@ -125,6 +126,9 @@ class Hunt:
         return replace(self, candidates=(*self.candidates[:index], candidate, *self.candidates[index + 1 :]))
 
 
-def prepare(ring_times_s: Sequence[float], strategy: Literal["sequential", "simultaneous"]) -> Hunt:
-    """A hunt for as many parties as there are ring times; nobody rings yet."""
-    return Hunt(tuple(Candidate(ring_s) for ring_s in ring_times_s), strategy)
+def prepare(
+    ring_times_s: Sequence[float], strategy: Literal["sequential", "simultaneous"], refused: Container[int] = ()
+) -> Hunt:
+    """A hunt for as many parties as there are ring times; nobody rings yet, and `refused` ones never will."""
+    outcomes = (Outcome.REFUSED if index in refused else Outcome.WAITING for index in range(len(ring_times_s)))
+    return Hunt(tuple(map(Candidate, ring_times_s, outcomes)), strategy)

@@ -31,7 +31,7 @@ class LiveCall:
 
     __slots__ = (
         "_durations", "admitted", "asked", "call", "called", "caller", "err", "hunt", "notifying", "room", "rung",
-        "timer", "wall_ms", "winner",
+        "timer", "told", "wall_ms", "winner",
     )  # fmt: skip
 
     def __init__(self, room: str, asked: Invitation, admitted: Admitted, config: Config) -> None:
@@ -41,10 +41,13 @@ class LiveCall:
         self.caller = asked.caller_party
         self.called = asked.called_parties
         ring_s = asked.ring_timeout or config.ring_s
-        self.hunt: Hunt = prepare([listener.ring_timeout or ring_s for listener in asked.called], asked.strategy)
+        self.hunt: Hunt = prepare(
+            [listener.ring_timeout or ring_s for listener in asked.called], asked.strategy, admitted.refused
+        )
         self._durations = Durations(self.hunt.ring_s(), config.join_s, config.wait_s, asked.time_limit)
         self.call: Call = create(self._durations, 0)
-        self.rung: set[int] = set()  # the called parties that were told, by index
+        self.rung: set[int] = set()  # the called parties that ring, or rang until one answered, by index
+        self.told: set[int] = set()  # those that ever heard of this call
         self.winner: int | None = None  # the one that answered, or the only one
         if self.hunt.alone:
             self.winner = 0
@@ -72,6 +75,11 @@ class LiveCall:
         if party == self.caller:
             return Side.CALLER
         return Side.LISTENER if party in self.called else None
+
+    def knows(self, party: Party) -> bool:
+        """May this party know of the call? Not one of several that was never rung."""
+        index = self.index_of(party)
+        return party == self.caller or (index is not None and (self.hunt.alone or index in self.told))
 
     def index_of(self, party: Party) -> int | None:
         return self.called.index(party) if party in self.called else None

@@ -93,14 +93,14 @@ class CallService:
         asked: Invitation,
         key: str | None = None,
         *,
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[], float | None] = lambda: None,
         ask: Ask | None = None,
     ) -> LiveCall:
         """Make a call and ring the called party.
 
         The caller's identity is checked already; `key` is the request's idempotency key; `check` looks at its tokens,
-        whose turn comes after that of a call already going on. With `ask` the call rings only after the operator's
-        server agreed. Raises ApiError: 409/1005 when the caller is in another
+        whose turn comes after that of a call already going on, and returns when the device's was made. With `ask` the
+        call rings only after the operator's server agreed. Raises ApiError: 409/1005 when the caller is in another
         call, what `admit` raises, 409/2100 for a busy party when configured so, 429/5 at the limit, 503/5 while
         draining, 503/1002 when the store is down.
         """
@@ -121,12 +121,12 @@ class CallService:
                 self._remember(caller, key, asked, _done(current), now)
                 return current
             raise ApiError(409, Code.PLUGIN_BUSY)
-        check()
+        token_s = check()
         future: asyncio.Future[LiveCall] = asyncio.get_running_loop().create_future()
         self._creating[caller] = (asked, future)
         self._remember(caller, key, asked, future, now)
         try:
-            live = await self._make(asked, ask)
+            live = await self._make(asked, ask, token_s)
         except BaseException as fault:
             if key is not None:
                 self._keys.pop((caller, key), None)
@@ -138,18 +138,19 @@ class CallService:
         future.set_result(live)
         return live
 
-    async def _make(self, asked: Invitation, ask: Ask | None) -> LiveCall:
+    async def _make(self, asked: Invitation, ask: Ask | None, token_s: float | None) -> LiveCall:
         room = secrets.token_hex(16)
         created_ms = self._wall_ms()
         full = self._no_room(asked)
 
         def work(connection: Connection) -> LiveCall:
-            admitted = admit(connection, asked, self._config, created_ms)
+            admitted = admit(connection, asked, self._config, created_ms, token_s)
             if full is not None:
                 raise full
             live = LiveCall(room, asked, admitted, self._config)
             live.wall_ms["created"] = created_ms
-            self._journal.insert(connection, live.view(0), (live.caller, *live.called))
+            parties = (live.caller, *live.called) if live.hunt.alone else (live.caller,)
+            self._journal.insert(connection, live.view(0), parties)
             return live
 
         live = await self._store.run(work, lane=room, undo=lambda connection: self._journal.withdraw(connection, room))
@@ -222,20 +223,25 @@ class CallService:
     def _ring(self, live: LiveCall, rings: tuple[int, ...], now: float) -> None:
         for index in rings:
             party = live.called[index]
-            refused = index in live.admitted.refused
-            if refused or self._busy(party):
+            if self._busy(party):
                 # It hears nothing: to its client this room does not exist, and an `endVoip` out of nowhere would look
                 # like the end of the call it is in.
-                self._drop(live, index, Input(Kind.BUSY), now, Outcome.REFUSED if refused else Outcome.BUSY)
+                self._drop(live, index, Input(Kind.BUSY), now, Outcome.BUSY)
                 if live.call.end is not None:
                     return
                 continue
             self._in_call[party] = live
-            live.rung.add(index)
+            self._told(live, index)
             self._publish(live, party, "incomingCall", live.notice(index))
             if not live.hunt.alone and live.hunt.strategy == "sequential":
                 self._tell_caller(live, index)
         self._arm(live)
+
+    def _told(self, live: LiveCall, index: int) -> None:
+        live.rung.add(index)
+        live.told.add(index)
+        if not live.hunt.alone:
+            self._journal.rang(live.room, live.called[index], live.wall_ms["created"])
 
     def _drop(self, live: LiveCall, index: int, given: Input, now: float, outcome: Outcome) -> bool:
         """A ringing party says no, or nothing: alone while others are left, else for the whole call."""
@@ -284,7 +290,7 @@ class CallService:
         if index not in live.rung:
             if self._busy(party):
                 raise ApiError(409, Code.OTHER_CALL)
-            live.rung.add(index)
+            self._told(live, index)
             self._in_call[party] = live
         now = self._clock()
         move = live.hunt.answer(index)
@@ -361,7 +367,8 @@ class CallService:
         index = live.index_of(party)
         if index is None or index in live.rung:
             return index
-        early = live.notifying is not None and live.hunt.candidates[index].outcome is Outcome.WAITING
+        asking = live.notifying is not None and not live.notifying.done()
+        early = asking and live.hunt.candidates[index].outcome is Outcome.WAITING
         return index if early else None
 
     def _refuse(self, live: LiveCall, party: Party, given: Input) -> bool:
@@ -399,18 +406,18 @@ class CallService:
         """Everything about a call for its own parties and the operator (None). Raises ApiError 404/1, 503/1002."""
         live = self._live.get(room)
         if live is not None and not self._due(live):
-            if party is not None and live.side_of(party) is None:
+            if party is not None and not live.knows(party):
                 raise ApiError(404, Code.BAD_ROOM_ID)
-            return live.view(self._clock())
+            return live.view(self._clock()).seen_by(party)
         record = self.records.find(room)
         if record is not None:
             if party is not None and party not in record.parties:
                 raise ApiError(404, Code.BAD_ROOM_ID)
-            return record.view
+            return record.view.seen_by(party)
         found = await self._journal.view(room)
         if found is None or (party is not None and str(party) not in found[1]):
             raise ApiError(404, Code.BAD_ROOM_ID)
-        return found[0]
+        return found[0].seen_by(party)
 
     def now(self, view: CallView) -> CallView:
         """A record as it is at this moment: that of a call that lives here, or did lately, may be behind."""
@@ -479,6 +486,10 @@ class CallService:
             await asyncio.gather(*self._tasks, *(made for _, made in self._creating.values()), return_exceptions=True)
             await asyncio.sleep(0)
 
+    def sweep(self) -> None:
+        """Forget what is too old; also done while calls are made."""
+        self._sweep(self._clock())
+
     def expire(self) -> None:
         """Fire every timer that is due now; the loop does so by itself, this is for a clock of one's own."""
         for live in tuple(self._live.values()):
@@ -536,7 +547,7 @@ class CallService:
         if live.notifying is not None:
             live.notifying.cancel()
         heard = live.hears()
-        live.hunt = live.hunt.end(OUTCOMES.get(live.call.end, Outcome.NOT_RUNG))
+        live.hunt = live.hunt.end(OUTCOMES.get(live.call.end, Outcome.CANCELLED))
         for party in (live.caller, *live.called):
             if self._in_call.get(party) is live:
                 del self._in_call[party]
@@ -548,7 +559,7 @@ class CallService:
         self._tell(live, step, heard)
         self.ended[live.call.end or ""] += 1
         view = live.view(now)
-        self.records.put(live.room, Record((live.caller, *live.called), view))
+        self.records.put(live.room, Record((live.caller, *(party for party in live.called if live.knows(party))), view))
         self._journal.finish(ended, view)
         self._later(self._media.close_room(live.room))
 
@@ -607,7 +618,7 @@ class CallService:
     def _find(self, room: str, party: Party | None) -> LiveCall | Record:
         """A call of this party (None: the operator's). Somebody else's call does not exist for it."""
         live = self._live.get(room)
-        if live is not None and (party is None or live.side_of(party) is not None):
+        if live is not None and (party is None or live.knows(party) or self._ringing(live, party) is not None):
             return live
         record = self.records.find(room)
         if record is not None and (party is None or party in record.parties):

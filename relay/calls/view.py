@@ -2,6 +2,8 @@
 
 import msgspec
 
+from relay.calls.invitation import Party
+
 
 class Seen(msgspec.Struct, frozen=True, rename="camel"):
     """A party of a call. `camera_status` 0 is on."""
@@ -51,3 +53,10 @@ class CallView(msgspec.Struct, frozen=True, rename="camel"):
     reason: str = ""
     err_code: int = 0
     err_msg: str = ""
+
+    def seen_by(self, party: Party | None) -> "CallView":
+        """What this party may see: a called one of several sees no other, the caller and the operator (None) all."""
+        if party is None or (party.kind, party.id) == (self.caller.kind, self.caller.id):
+            return self
+        mine = tuple(other for other in self.listeners if (other.kind, other.id) == (party.kind, party.id))
+        return msgspec.structs.replace(self, listeners=mine)

@@ -211,6 +211,11 @@ class Webhooks:
         mine = (DELIVERIES.c.node == self._node, DELIVERIES.c.event == event, DELIVERIES.c.body.contains(room))
         connection.execute(delete(DELIVERIES).where(*mine))
 
+    def adopt(self, connection: Connection, node: str) -> None:
+        """Tell what a node that is gone had still to tell; it may have told it already."""
+        theirs = DELIVERIES.update().where(DELIVERIES.c.node == node)
+        connection.execute(theirs.values(node=self._node, attempts=DELIVERIES.c.attempts + 1))
+
     def woken(self) -> None:
         """Look at the outbox now."""
         self._wake.set()

@@ -38,6 +38,10 @@ POSTGRES_CONNECT = {
 }
 
 
+TAKE_NAME = text("SELECT pg_try_advisory_lock(:space, hashtext(:name))")
+NAME_FREE = text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:name))")
+
+
 class StoreError(Exception):
     """The store cannot be opened; the text says what to do."""
 
@@ -78,12 +82,32 @@ class Claim:
         # A connection of its own: the lock lives as long as that, and no lane's trouble touches it.
         self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         deadline = time.monotonic() + NAME_WAIT_S
-        asked = text("SELECT pg_try_advisory_lock(:space, hashtext(:name))")
-        while not self._connection.execute(asked, {"space": NAME_LOCK, "name": self._node}).scalar():
+        while not self._connection.execute(TAKE_NAME, {"space": NAME_LOCK, "name": self._node}).scalar():
             if time.monotonic() > deadline:
                 self.release()
                 raise StoreError(f"another running node is called {self._node!r}; give each its own with RELAY_NODE")
             time.sleep(0.1)
+
+    def check(self, engine: Engine) -> bool:
+        """Is it still ours? One that went with its connection is taken anew, unless another node was quicker."""
+        if (self._connection is None and not self._node) or self._url.get_backend_name() == "sqlite":
+            return True
+        try:
+            assert self._connection is not None
+            self._connection.execute(text("SELECT 1"))
+            return True
+        except (AssertionError, SQLAlchemyError):
+            self.release()
+        try:
+            self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            values = {"space": NAME_LOCK, "name": self._node}
+            if self._connection.execute(TAKE_NAME, values).scalar():
+                return True
+        except SQLAlchemyError:
+            self.release()
+            return True  # the store is down, which others find out; nobody can have taken the name
+        self.release()
+        return False
 
     def release(self) -> None:
         if self._lock is not None:
@@ -95,6 +119,13 @@ class Claim:
             except SQLAlchemyError:
                 pass  # the server is gone, and the lock with it
             self._connection = None
+
+
+def name_is_free(connection: Connection, node: str) -> bool:
+    """Does no running node have this name, for as long as this transaction lasts? A SQLite file is one node's alone."""
+    if connection.dialect.name == "sqlite":
+        return True
+    return bool(connection.execute(NAME_FREE, {"space": NAME_LOCK, "name": node}).scalar())
 
 
 def in_memory(url: URL) -> bool:
@@ -123,7 +154,7 @@ def make_engine(url: URL) -> Engine:
     embedded = url.get_backend_name() == "sqlite"
     arguments: dict[str, Any] = {"timeout": SQLITE_BUSY_S, "check_same_thread": False} if embedded else POSTGRES_CONNECT
     try:
-        engine = sqlalchemy.create_engine(url, poolclass=NullPool, connect_args=arguments)
+        engine = sqlalchemy.create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
     except (ArgumentError, ImportError) as fault:
         hint = "; install it with: pip install 'relay[postgres]'" if isinstance(fault, ImportError) else ""
         raise StoreError(f"cannot open the store: {fault}{hint}") from None

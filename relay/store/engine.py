@@ -52,6 +52,7 @@ class Store:
         self._lanes: list[Lane] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = 0  # pieces handed in and not yet settled
+        self._name_lost = False
         self.closing = threading.Event()
         self.written = 0
         self.transactions = 0
@@ -75,9 +76,19 @@ class Store:
     @property
     def up(self) -> bool:
         """Does it take work, and soon?"""
-        if not self._lanes or any(lane.failing for lane in self._lanes):
+        if not self._lanes or self._name_lost or any(lane.failing for lane in self._lanes):
             return False
         return time.monotonic() - min(lane.oldest() for lane in self._lanes) < self._wait_s
+
+    async def check_name(self) -> None:
+        """See to it that no other node took this one's name while the database was away; if so, take no more work."""
+        if self._engine is None:
+            return
+        mine = await asyncio.to_thread(self._claim.check, self._engine)
+        if mine == self._name_lost:
+            self._name_lost = not mine
+            if not mine:
+                log.error("another node took this node's name in the store; give each its own with RELAY_NODE")
 
     def report(self) -> dict[str, float]:
         """The store's counters, for the metrics."""
@@ -135,7 +146,7 @@ class Store:
         Work of one `lane` is done in the order in which it was handed in. `undo` is done when `work` was committed
         though nobody waited for it any more.
         """
-        if self._waiting >= self._limit or not self._lanes:
+        if self._waiting >= self._limit or not self._lanes or self._name_lost:
             self.refused += 1
             raise _down()
         assert self._loop is not None

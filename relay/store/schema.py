@@ -65,6 +65,7 @@ DEVICES = Table(
     Column("profile", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("registered_ms", BigInteger),
+    Column("tokens_from_ms", BigInteger, nullable=False),  # older tokens were another owner's
 )
 
 USERS = Table(

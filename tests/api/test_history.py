@@ -116,7 +116,7 @@ def test_an_entry_says_everything() -> None:
             "target": None, "businessType": 1, "chargeType": "license", "appid": "wx1", "modelId": "m1",
             "caller": {"id": "door", "name": "Front Doorbell", "kind": "device", "cameraStatus": 0},
             "listener": {"id": "ann", "name": "", "kind": "user", "cameraStatus": 0},
-            "listeners": [{"id": "ann", "name": "", "kind": "user", "outcome": "notRung"}],
+            "listeners": [{"id": "ann", "name": "", "kind": "user", "outcome": "cancelled"}],
             "strategy": "sequential", "keepTime": 0, "timeLimit": None, "ringTimeout": 60.0,
             "answeredAt": None, "startedAt": None,
             "endReason": "forced", "reason": "the operator ended the call", "errCode": 0, "errMsg": "",
