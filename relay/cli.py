@@ -99,6 +99,7 @@ def _add_serve(commands: Any) -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="settings in TOML")
     parser.add_argument("--demo", action="store_true", default=None, help="serve demo pages and hand out tokens")
+    parser.add_argument("--pages", action="store_true", default=None, help="serve the call page and the SDK, no tokens")
     parser.add_argument("--host", metavar="ADDR", help="address of the HTTP interface (127.0.0.1)")
     parser.add_argument("--port", type=int, help="TCP port of the HTTP interface (8080; 0: any free one)")
     parser.add_argument("--workers", type=int, metavar="N", help="media processes (one a core, at most 8; 0: none)")
@@ -127,7 +128,7 @@ def _serve(options: argparse.Namespace) -> int:
     from relay import logs
     from relay.config import ConfigError, load
 
-    names = ("demo", "host", "port", "workers", "media_port", "announce_addresses", "store", "pump")
+    names = ("demo", "pages", "host", "port", "workers", "media_port", "announce_addresses", "store", "pump")
     logs.configure(options.log_level)
     try:
         config = load(options.config, overrides={name: getattr(options, name) for name in names})

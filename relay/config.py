@@ -5,6 +5,7 @@ by commas), then from the command line; the later wins. Nothing else in the proj
 """
 
 import os
+import re
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -40,7 +41,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # --- who may come in ---
     secret: str = ""  # HS256 key; >= 32 bytes; generated in demo mode
-    demo: bool = False  # serves the demo pages and gives a token to anybody who asks
+    demo: bool = False  # serves the pages and gives a token to anybody who asks
+    pages: bool = False  # serves the call page and the SDK, without giving tokens
+    forwarded_hops: int = 0  # proxies in front: the client's address is so far from the end of X-Forwarded-For
     api_keys: tuple[str, ...] = ()  # "NAME:SECRET", secrets of >= 32 bytes: an operator's server, as bearer
     require_grants: bool | None = None  # calls that need a grant are refused (9) without one; None: unless demo
     require_registration: bool | None = None  # unknown devices (2) and users (20) are refused; None: unless demo
@@ -49,6 +52,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     credential_s: float = 60.0  # life of a join credential; the interface promises <= 60 s
     demo_token_s: float = 43_200.0  # long enough for a day of trying things
     device_token_s: float = 3_600.0  # the plugin keeps a device token 1 h; made anew from the device's secret
+    user_token_s: float = 3_600.0  # what /v1/users/{openid}/token gives; the SDK asks for a new one by itself
     push_token_s: float = 2_592_000.0  # 30 days: a device that is off for longer must be started to be called
     api_token_s: float = 7_200.0  # what /cgi-bin/token promises
     rate_per_s: float = 20.0  # requests of one device or user; a call makes about ten
@@ -169,12 +173,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 # (lowest, highest) of every number, both allowed. A field that is not here fails the test of this file.
 RANGES: dict[str, tuple[float, float]] = {
+    "forwarded_hops": (0, 16),
     "port": (0, 65_535),
     "workers": (0, WORKERS_MAX),
     "media_port": (0, 65_535),
     "credential_s": (1, 60),
     "demo_token_s": (60, 2_592_000),
     "device_token_s": (60, 86_400),
+    "user_token_s": (60, 86_400),
     "push_token_s": (60, 31_536_000),
     "api_token_s": (60, 86_400),
     "rate_per_s": (0.1, 1_000_000),
@@ -251,7 +257,7 @@ def load(
         except (OSError, ValueError) as error:  # ValueError: bad TOML or bad UTF-8
             raise ConfigError(f"{path}: {error}") from None
     for name, text in (os.environ if environment is None else environment).items():
-        if name.startswith(ENVIRONMENT_PREFIX):
+        if name.startswith(ENVIRONMENT_PREFIX) and not _of_kubernetes(name, text):
             field = name.removeprefix(ENVIRONMENT_PREFIX).lower()
             values[field] = _from_text(field, text)
     values.update({name: value for name, value in (overrides or {}).items() if value is not None})
@@ -262,6 +268,11 @@ def load(
         return msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(str(error)) from None
+
+
+def _of_kubernetes(name: str, text: str) -> bool:
+    """Where a Service is called `relay`, every pod gets RELAY_PORT=tcp://... and more; they are not meant for us."""
+    return text.startswith(("tcp://", "udp://")) or re.search(r"^RELAY_(SERVICE_|PORT_\d+_)", name) is not None
 
 
 def _from_text(field: str, text: str) -> Any:

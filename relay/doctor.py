@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from relay.config import Config
+from relay.config import SECRET_MIN_BYTES, Config
 
 # <linux/udp.h>; Python 3.11 has no names for them.
 SOL_UDP = 17
@@ -48,6 +48,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _native()
     yield from _ports(config)
     yield _announced(config)
+    yield _secret()
     yield _store(config)
     yield _segmentation()
     yield _buffer(config.receive_buffer_bytes, "receive", socket.SO_RCVBUF, 33, "rmem_max")
@@ -132,6 +133,13 @@ def _announced(config: Config) -> Finding:
         advice = "behind NAT, peers outside need the public one: --announce ADDR, and forward the UDP ports"
         return Finding("warn", "announced address", f"{words}: private", advice)
     return Finding("ok", "announced address", words)
+
+
+def _secret() -> Finding:
+    if len(os.environ.get("RELAY_SECRET", "").encode()) >= SECRET_MIN_BYTES:
+        return Finding("ok", "secret", "RELAY_SECRET is set")
+    advice = "export RELAY_SECRET=$(head -c 48 /dev/urandom | base64 -w0), or put `secret` into the settings file"
+    return Finding("warn", "secret", "RELAY_SECRET is not set: only relay serve --demo would start", advice)
 
 
 def _store(config: Config) -> Finding:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from relay.api.app import LIMITS, ROOMS, SOCKETS, build, plane
 from relay.config import Config
@@ -117,6 +118,7 @@ class Node:
             asyncio.create_task(self._be_seen()),
             asyncio.create_task(self._forget()),
         ]
+        logging.getLogger("aiohttp.server").addFilter(_is_ours)
         self._runner = web.AppRunner(
             self._app,
             access_log=None,
@@ -264,6 +266,11 @@ async def serve(config: Config, *, drain_s: float = DRAIN_S, announce: Callable[
         signal.setitimer(signal.ITIMER_REAL, LAST_RESORT_S)
         await node.stop()
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """A request that is no HTTP is the sender's fault, was answered with 400, and must not fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def listen(host: str, port: int) -> socket.socket:

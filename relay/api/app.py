@@ -147,9 +147,11 @@ def build(
         Wxa(tokens, device_api, calls, groups, now_ms),
     ):
         app.add_routes(endpoints.routes(handlers))
+    demo = Demo(config, tokens, devices, wall)
     if config.demo:
-        demo = Demo(config, tokens, devices, wall)
-        app.add_routes([*endpoints.routes(demo), *demo.routes()])
+        app.add_routes(endpoints.routes(demo))
+    if config.demo or config.pages:
+        app.add_routes(demo.routes())
 
     async def shut_down(_app: web.Application) -> None:
         await sockets.close()

@@ -9,7 +9,7 @@ import msgspec
 from relay.api.calls import OPENID
 from relay.api.endpoint import Asked, Empty, Endpoint
 from relay.api.tokens import Tokens
-from relay.calls.devices import DeviceEntry, Devices, DeviceView, Model, Profile, check_sn, owner_of
+from relay.calls.devices import DeviceEntry, Devices, DeviceView, Model, ModelChange, Profile, check_sn, owner_of
 from relay.calls.events import Events
 from relay.calls.grants import Contact, DeviceGrant, Grants
 from relay.calls.invitation import Id, Name, Opaque, Party
@@ -20,6 +20,15 @@ OPERATOR: tuple[Literal["operator"], ...] = ("operator",)
 OWNERS: tuple[Literal["operator", "device"], ...] = ("operator", "device")
 MESSAGE_MAX = 5_120  # bytes, plugin-interface §3.4
 CONTACTS_MAX = 1_000
+
+
+class UserQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    appid: Name = ""
+
+
+class UserToken(msgspec.Struct, frozen=True, rename="camel"):
+    token: str
+    expire_timestamp: int  # Unix seconds
 
 
 class Registration(msgspec.Struct, frozen=True, rename="camel"):
@@ -108,7 +117,15 @@ class DeviceApi:
     ENDPOINTS = (
         Endpoint(
             "PUT", "/v1/models/{model}", "put_model", "Make a device type known, or change it",
-            who=OPERATOR, body=Model, answer=Model, codes=(1004,), tag="devices",
+            who=OPERATOR, body=ModelChange, answer=Model, codes=(1004,), tag="devices",
+        ),
+        Endpoint(
+            "GET", "/v1/models/{model}", "model", "A device type",
+            who=OPERATOR, answer=Model, codes=(9800003,), tag="devices",
+        ),
+        Endpoint(
+            "POST", "/v1/users/{openid}/token", "user_token", "A token with which a user's client signs in",
+            who=OPERATOR, body=UserQuestion, optional=True, answer=UserToken, codes=(7,), tag="devices",
         ),
         Endpoint(
             "PUT", "/v1/devices/{sn}", "put", "Make a device known, or change it",
@@ -178,12 +195,21 @@ class DeviceApi:
         self._clock = clock
         self._wall = wall
 
-    async def put_model(self, asked: Asked[Model, Empty]) -> Model:
+    async def put_model(self, asked: Asked[ModelChange, Empty]) -> Model:
         model_id = asked.path["model"]
         if not 0 < len(model_id) <= 128 or not model_id.isprintable():
             raise ApiError(400, Code.MODEL_WRONG)
-        await self._devices.put_model(model_id, asked.body)
-        return asked.body
+        return await self._devices.put_model(model_id, asked.body)
+
+    async def model(self, asked: Asked[Empty, Empty]) -> Model:
+        return await self._devices.model(asked.path["model"])
+
+    async def user_token(self, asked: Asked[UserQuestion, Empty]) -> UserToken:
+        openid = asked.path["openid"]
+        if not OPENID.fullmatch(openid):
+            raise ApiError(400, Code.BAD_OPENID)
+        await self._devices.saw_user(openid, asked.body.appid, self._now_ms())
+        return UserToken(*self._tokens.user(openid, asked.body.appid))
 
     async def put(self, asked: Asked[DeviceEntry, Empty]) -> DeviceView:
         check_sn(asked.path["sn"])

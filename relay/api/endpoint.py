@@ -111,7 +111,7 @@ class Endpoints:
     async def _serve(self, endpoint: Endpoint, handler: Handler, request: web.Request) -> web.StreamResponse:
         claims, fault = self._claims(endpoint, request)
         if claims is None:
-            self._limits.take("anonymous", site_of(request.remote or ""))
+            self._limits.take("anonymous", site_of(self._address(request)))
         else:
             self._limits.take(claims.kind, claims.identity)
         if endpoint.who is not None:
@@ -142,6 +142,12 @@ class Endpoints:
         # Without a token the body itself (a ticket, a secret) is what entitles to the answer, and it must be the same.
         who = f"anonymous:{request.path}" if claims is None else f"{claims.kind}:{claims.identity}"
         return _response(await self._repeats.once(who, key_given, request_bytes, work))
+
+    def _address(self, request: web.Request) -> str:
+        """The client's address, also behind the proxies that the configuration counts."""
+        hops = self._config.forwarded_hops
+        told = request.headers.get("X-Forwarded-For", "").split(",") if hops else []
+        return told[-hops].strip() if 0 < hops <= len(told) else request.remote or ""
 
     def _claims(self, endpoint: Endpoint, request: web.Request) -> tuple[Claims | None, ApiError | None]:
         """Who asks, or why that is not known."""

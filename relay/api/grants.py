@@ -30,7 +30,7 @@ class GrantApi:
         Endpoint(
             "POST", "/v1/grants", "request", "The user's decision about a device or a group (wx.requestDeviceVoIP)",
             who=("user",), body=GrantRequest, answer=GrantView,
-            codes=(1004, 10001, 10008, 10021, 10025, -12001), tag="grants",
+            codes=(19, 1004, 10001, 10008, 10021, 10025, -12001), tag="grants",
         ),
         Endpoint(
             "GET", "/v1/grants", "listed", "What the user decided (wx.getDeviceVoIPList)",
@@ -87,7 +87,7 @@ class GrantApi:
         openid = asked.own.id
         assert asked.claims is not None
         await self._devices.saw_user(openid, asked.claims.appid, self._now_ms())
-        return await self._grants.request(openid, asked.body, self._now_ms())
+        return await self._grants.request(openid, asked.body, self._now_ms(), asked.claims.appid)
 
     async def listed(self, asked: Asked[Empty, Empty]) -> GrantList:
         return GrantList(await self._grants.of_user(asked.own.id))

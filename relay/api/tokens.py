@@ -89,6 +89,12 @@ class Tokens:
         life_s = self._config.device_token_s if life_s is None else life_s
         return self.mint("device", sn, life_s, sn=sn, model_id=model_id), int(self._wall() + life_s)
 
+    def user(self, openid: str, appid: str) -> tuple[str, int]:
+        """A user token and when it expires (Unix seconds)."""
+        life_s = self._config.user_token_s
+        given = {"appid": appid} if appid else {}
+        return self.mint("user", openid, life_s, openid=openid, **given), int(self._wall() + life_s)
+
     def push(self, sn: str, model_id: str) -> tuple[str, int]:
         """A push token and when it expires (Unix seconds)."""
         life_s = self._config.push_token_s

@@ -69,6 +69,10 @@ class Wxa:
             query=TokenQuery, answer=AccessToken, codes=(40001,), wxa=True, tag="original paths",
         ),
         Endpoint(
+            "POST", "/cgi-bin/stable_token", "stable_token", "An access token for an API key",
+            body=TokenQuery, answer=AccessToken, codes=(40001,), wxa=True, tag="original paths",
+        ),
+        Endpoint(
             "POST", "/wxa/getsnticket", "ticket", "getSnTicket",
             who=OPERATOR, query=AccessQuery, body=TicketQuestion, answer=Ticket, wxa=True, tag="original paths",
         ),
@@ -104,9 +108,15 @@ class Wxa:
         self._now_ms = now_ms
 
     async def access_token(self, asked: Asked[Empty, TokenQuery]) -> AccessToken:
-        if asked.query.grant_type != "client_credential":
+        return self._access(asked.query)
+
+    async def stable_token(self, asked: Asked[TokenQuery, Empty]) -> AccessToken:
+        return self._access(asked.body)
+
+    def _access(self, given: TokenQuery) -> AccessToken:
+        if given.grant_type != "client_credential":
             raise ApiError(400, Code.WRONG_PARAMETER, "grant_type: must be client_credential")
-        return AccessToken(*self._tokens.operator(asked.query.secret))
+        return AccessToken(*self._tokens.operator(given.secret))
 
     async def ticket(self, asked: Asked[TicketQuestion, AccessQuery]) -> Ticket:
         return await self._devices.ticket(asked)  # type: ignore[arg-type]

@@ -51,13 +51,28 @@ class Model(msgspec.Struct, frozen=True, rename="camel"):
     in_arrears: bool = False  # True: calls paid by duration are refused with 15, if licences are required
 
 
-class DeviceEntry(msgspec.Struct, frozen=True, rename="camel"):
-    """What the operator says of a device."""
+class ModelChange(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What to change of a device type; what is left out stays, and is the default for a new one."""
+
+    appid: Name | msgspec.UnsetType = msgspec.UNSET
+    name: Name | msgspec.UnsetType = msgspec.UNSET
+    approved: bool | msgspec.UnsetType = msgspec.UNSET
+    call_needs_grant: bool | msgspec.UnsetType = msgspec.UNSET
+    charge_types: (
+        Annotated[tuple[Literal["license", "duration"], ...], msgspec.Meta(min_length=1)] | msgspec.UnsetType
+    ) = msgspec.UNSET
+    in_arrears: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class DeviceEntry(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What the operator says of a device; what is left out stays as it is."""
 
     model_id: Id
-    name: Name = ""
-    kind: Literal["wmpf", "device", "cloud"] = "device"
-    license_expire_timestamp: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None  # Unix seconds
+    name: Name | msgspec.UnsetType = msgspec.UNSET
+    kind: Literal["wmpf", "device", "cloud"] | msgspec.UnsetType = msgspec.UNSET  # "device" for a new one
+    license_expire_timestamp: (
+        Annotated[int, msgspec.Meta(ge=0, le=2**53)] | msgspec.UnsetType | None  # Unix seconds; null: no licence
+    ) = msgspec.UNSET
 
 
 class DeviceView(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -81,21 +96,24 @@ class Devices:
         self._config = config
         self._seen: dict[str, str] = {}  # openid -> appid, as written
 
-    async def put_model(self, model_id: str, model: Model) -> None:
-        """Make a device type known, or change it."""
-        values = {
-            "appid": model.appid,
-            "name": model.name,
-            "approved": model.approved,
-            "call_needs_grant": model.call_needs_grant,
-            "charge_types": ",".join(model.charge_types),
-            "in_arrears": model.in_arrears,
-        }
+    async def put_model(self, model_id: str, change: ModelChange) -> Model:
+        """Make a device type known, or change it; returns all of it."""
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> Model:
+            kept: dict[str, Any] = msgspec.to_builtins(_model(connection, model_id) or Model())
+            model = msgspec.convert({**kept, **msgspec.to_builtins(change)}, Model)
+            values = msgspec.structs.asdict(model) | {"charge_types": ",".join(model.charge_types)}
             _put(connection, MODELS, {"model_id": model_id}, values)
+            return model
 
-        await self._store.run(work, lane=model_id)
+        return await self._store.run(work, lane=model_id)
+
+    async def model(self, model_id: str) -> Model:
+        """Raises ApiError 404/9800003."""
+        found = await self._store.run(lambda connection: _model(connection, model_id), lane=model_id)
+        if found is None:
+            raise ApiError(404, Code.MODEL_WRONG, "no such device type")
+        return found
 
     async def put(self, sn: str, entry: DeviceEntry, now_ms: int) -> DeviceView:
         """Make a device known, or change it. The view of a new one holds its secret; one of another model than before
@@ -104,13 +122,11 @@ class Devices:
         Raises ApiError 429/5 at `max_devices`.
         """
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        expires = entry.license_expire_timestamp
-        values: dict[str, Any] = {
-            "model_id": entry.model_id,
-            "name": entry.name,
-            "kind": entry.kind,
-            "license_expires_ms": None if expires is None else expires * 1000,
-        }
+        given: dict[str, Any] = msgspec.structs.asdict(entry)
+        values = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+        if "license_expire_timestamp" in values:
+            expires = values.pop("license_expire_timestamp")
+            values["license_expires_ms"] = None if expires is None else expires * 1000
 
         kept_group = case((DEVICES.c.model_id == entry.model_id, DEVICES.c.group_id))
         change = DEVICES.update().where(DEVICES.c.sn == sn).values(**values, group_id=kept_group)
@@ -121,10 +137,13 @@ class Devices:
             count = connection.execute(select(func.count()).select_from(DEVICES)).scalar() or 0
             if count >= self._config.max_devices:
                 raise ApiError(429, Code.ROOM_NOT_MADE, "this node knows as many devices as it may")
-            made = {"secret_hash": _hash(secret), "profile": "{}", "created_ms": now_ms, "tokens_from_ms": now_ms}
+            made = {
+                "name": "", "kind": "device", **values, "secret_hash": _hash(secret), "profile": "{}",
+                "created_ms": now_ms, "tokens_from_ms": now_ms,
+            }  # fmt: skip
             try:
                 with connection.begin_nested():
-                    connection.execute(DEVICES.insert().values(sn=sn, **values, **made))
+                    connection.execute(DEVICES.insert().values(sn=sn, **made))
             except IntegrityError:  # another node made it known in this moment
                 connection.execute(change)
                 return _view(_found(connection, sn))
@@ -261,6 +280,14 @@ def _found(connection: Connection, sn: str) -> Row[Any]:
     if device is None:
         raise ApiError(404, Code.BAD_DEVICE_ID, "no such device")
     return device
+
+
+def _model(connection: Connection, model_id: str) -> Model | None:
+    row = connection.execute(select(MODELS).where(MODELS.c.model_id == model_id)).first()
+    if row is None:
+        return None
+    types = tuple(row.charge_types.split(","))
+    return Model(row.appid, row.name, row.approved, row.call_needs_grant, types, row.in_arrears)
 
 
 def _view(device: Row[Any], secret: str = "") -> DeviceView:

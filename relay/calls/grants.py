@@ -99,9 +99,9 @@ class Grants:
         self._webhooks = webhooks
         self._reopen_ms = int(config.reopen_s * 1000)
 
-    async def request(self, openid: str, asked: GrantRequest, now_ms: int) -> GrantView:
+    async def request(self, openid: str, asked: GrantRequest, now_ms: int, appid: str = "") -> GrantView:
         """A user's decision about a device or a group. Raises ApiError: 409/10001, 403/10021, 403/10008,
-        404/10025, 403/-12001.
+        404/10025, 403/-12001, 403/19 for a device of another mini program.
         """
 
         def work(connection: Connection) -> GrantView:
@@ -113,7 +113,7 @@ class Grants:
                 raise ApiError(409, Code.ALREADY_GRANTED)
             if grant is not None and grant.state == "refused":
                 raise ApiError(403, Code.REFUSED_BEFORE)
-            name, model_id = self._subject(connection, asked, now_ms)
+            name, model_id = self._subject(connection, appid, asked, now_ms)
             if asked.decision == "ask":
                 known = (None, None) if grant is None else (grant.grant_id, grant.state)
                 return GrantView(known[0], 0, known[1], name)
@@ -148,17 +148,17 @@ class Grants:
         self._webhooks.woken()
         return view
 
-    def _subject(self, connection: Connection, asked: GrantRequest, now_ms: int) -> tuple[str, str]:
+    def _subject(self, connection: Connection, appid: str, asked: GrantRequest, now_ms: int) -> tuple[str, str]:
         """The name to show, and the model. Raises ApiError: 403/10008, 404/10025, 403/-12001."""
         if asked.is_group:
             group = connection.execute(select(GROUPS).where(GROUPS.c.group_id == asked.group_id)).first()
             if group is None:
                 raise ApiError(404, Code.GROUP_NOT_GRANTABLE)
-            _approved(connection, group.model_id)
+            _approved(connection, group.model_id, appid)
             return group.name, group.model_id
         if not ticket_fits(connection, asked.sn_ticket, asked.sn, asked.model_id, now_ms):
             raise ApiError(403, Code.TICKET_WRONG)
-        model_name = _approved(connection, asked.model_id)
+        model_name = _approved(connection, asked.model_id, appid)
         return f"{asked.device_name} {model_name}".strip() or asked.sn, asked.model_id
 
     async def of_user(self, openid: str) -> list[Listed]:
@@ -272,11 +272,13 @@ class Grants:
         self._webhooks.enqueue(connection, "grant.changed", data, now_ms)
 
 
-def _approved(connection: Connection, model_id: str) -> str:
-    """The model's name. Raises ApiError 403/-12001."""
+def _approved(connection: Connection, model_id: str, appid: str) -> str:
+    """The model's name. Raises ApiError 403/-12001, 403/19."""
     model = connection.execute(select(MODELS).where(MODELS.c.model_id == model_id)).first()
     if model is not None and not model.approved:
         raise ApiError(403, Code.SCOPE_NOT_GRANTED)
+    if model is not None and model.appid and appid and model.appid != appid:
+        raise ApiError(403, Code.OPENID_OTHER_APP)
     return "" if model is None else str(model.name)
 
 

@@ -153,6 +153,13 @@ class LiveCall:
         custom = [part for part in self.asked.custom_query.lstrip("?").split("&") if part and not _reserved(part)]
         return "&".join([f"{CALL_PAGE_PATH}?{query}", *custom])
 
+    @property
+    def reason(self) -> str:
+        """Why the call ended, in words; "" while it lives."""
+        if self.err[0]:
+            return "the operator's server did not want this call"
+        return REASONS[self.call.end] if self.call.end is not None else ""
+
     def end_data(self, side: Side, index: int | None = None) -> dict[str, Any]:
         """What `endVoip` says besides the time (§2.2); `index` is the called party that hears it."""
         listener = self.member(Side.LISTENER) if index is None else self.admitted.listeners[index]
@@ -195,7 +202,7 @@ class LiveCall:
             started_at=self.wall_ms.get("started"),
             ended_at=self.wall_ms.get("ended"),
             end_reason=None if call.end is None else str(call.end),
-            reason=REASONS[call.end] if call.end is not None else "",
+            reason=self.reason,
             err_code=code,
             err_msg=message,
         )

@@ -580,13 +580,12 @@ class CallService:
         return event.data
 
     def _publish(self, live: LiveCall, party: Party, name: str, data: dict[str, Any], reason: str = "") -> None:
-        end = live.call.end
         envelope = self.events.publish(
             party,
             live.room,
             name,
             data,
-            reason or (REASONS[end] if end is not None else ""),
+            reason or live.reason,
             self._clock(),
             self._wall_ms(),
         )

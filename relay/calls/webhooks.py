@@ -51,7 +51,7 @@ FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 Pattern = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_]+(\.([A-Za-z]+|\*))?$|^\*$", max_length=64)]
 
 
-class HookEntry(msgspec.Struct, frozen=True):
+class HookEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an operator asks for. `events` are names, or `call.*`, `event.*`, `*`."""
 
     url: Annotated[str, msgspec.Meta(min_length=1, max_length=2048, pattern=r"^[^\x00]*$")]
@@ -111,6 +111,7 @@ class Webhooks:
         self._sending: set[int] = set()  # deliveries under way, up to the record of what became of them
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: Counter[str] = Counter()  # requests under way, by hook
+        self._failing: set[str] = set()
         self._wake = asyncio.Event()
         self.results: Counter[str] = Counter()  # delivered, failed, given_up, overflow
 
@@ -178,6 +179,7 @@ class Webhooks:
         await self._store.run(work, lane="webhooks")
         self._hooks.pop(hook_id, None)
         self._pending.pop(hook_id, None)
+        self._failing.discard(hook_id)
 
     # --- telling ---
 
@@ -342,6 +344,7 @@ class Webhooks:
         given_up = not done and due_ms - row.created_ms > 1000 * self._config.webhook_give_up_s
         if hook is not None:
             self.results["delivered" if done else "failed"] += 1
+            self._watch(row.hook_id, done, status)
             if given_up:
                 self.results["given_up"] += 1
                 log.warning("a webhook message was given up", extra={"event": row.event, "attempts": attempt})
@@ -357,6 +360,17 @@ class Webhooks:
 
         # Kept until the store takes it: until then the message is not sent again.
         self._store.later(work, lane="webhooks")
+
+    def _watch(self, hook_id: str, done: bool, status: int) -> None:
+        """Say once that a target does not take messages, and once that it does again."""
+        if not done and hook_id not in self._failing:
+            self._failing.add(hook_id)
+            log.warning(
+                "a webhook's target does not take messages", extra={"hook": hook_id, "status": status or "none"}
+            )
+        elif done and hook_id in self._failing:
+            self._failing.discard(hook_id)
+            log.info("a webhook's target takes messages again", extra={"hook": hook_id})
 
     def _recorded(self, row: Any, leaves: bool) -> None:
         self._sending.discard(row.delivery_id)

@@ -43,6 +43,7 @@ class Samples:
             "grant": grants["list"][0]["grant_id"],
             "group": group,
             "hook": "none",
+            "openid": "ann",
         }
 
     def token(self, endpoint: Endpoint) -> str | None:
@@ -75,6 +76,7 @@ class Samples:
             ("POST", "/v1/calls/{room}/reject"): {"status": "manual"},
             ("POST", "/v1/calls/{room}/hangup"): {"origin": "manual"},
             ("POST", "/v1/calls/{room}/fail"): {"errMsg": "no camera"},
+            ("POST", "/v1/users/{openid}/token"): {"appid": "wx1"},
             ("POST", "/v1/devices/{sn}/call"): call,
             ("PUT", "/v1/models/{model}"): {"appid": "wx1", "name": "Doorbell"},
             ("PUT", "/v1/devices/{sn}"): {"modelId": "m1", "name": "Front"},
@@ -90,6 +92,11 @@ class Samples:
             ("POST", "/v1/groups/{group}/devices"): members("door"),
             ("DELETE", "/v1/groups/{group}/devices"): members("door"),
             ("POST", "/v1/webhooks"): {"url": "https://example.org/hook", "events": ["call.*"]},
+            ("POST", "/cgi-bin/stable_token"): {
+                "grant_type": "client_credential",
+                "appid": "wx1",
+                "secret": API_KEY,
+            },
             ("POST", "/wxa/getsnticket"): {"sn": "door", "model_id": "m1"},
             ("POST", "/wxa/business/group/createid"): {"group_name": "School", "model_id": "m1"},
             ("POST", "/wxa/business/group/adddevice"): {"group_id": self.path.get("group", ""), **members("door")},

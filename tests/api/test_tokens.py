@@ -72,7 +72,7 @@ def test_parties() -> None:
         signed(good(exp="soon")),
         signed(good(exp=None)),
         signed(good(exp=int(time.time()) - 60)),
-        signed(good(nbf=int(time.time()) + 60)),
+        signed(good(nbf=int(time.time()) + 86_400)),
         signed(good(nbf=[])),
         signed(good(openid=["ann"])),
         signed(good(aud="somebody")),

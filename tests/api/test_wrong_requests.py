@@ -25,7 +25,13 @@ SELF_GUARDED = tuple(
 )
 WITH_PATH = tuple(endpoint for endpoint in ENDPOINTS if "{" in endpoint.path)
 # What is found by its own token or says nothing about the id it is given.
-WITHOUT_LOOKUP = {"PUT /v1/models/{model}", "PUT /v1/devices/{sn}", "POST /whip/{room}", "POST /whep/{room}"}
+WITHOUT_LOOKUP = {
+    "POST /v1/users/{openid}/token",
+    "PUT /v1/models/{model}",
+    "PUT /v1/devices/{sn}",
+    "POST /whip/{room}",
+    "POST /whep/{room}",
+}
 UNKNOWN = {
     "room": "0" * 32, "leg": "0" * 32, "sn": "nobody", "model": "none", "grant": "none", "group": "none",
     "hook": "none",

@@ -23,7 +23,11 @@ def test_a_device_is_made_known_changed_and_forgotten(database: Database) -> Non
         assert made.license_expire_timestamp == 2_000_000_000
         changed = await node.devices.put("door", DeviceEntry("m2", "Back door"), NOW_MS + 1)
         assert not changed.device_secret, "told once"
-        assert (changed.model_id, changed.name, changed.license_expire_timestamp) == ("m2", "Back door", None)
+        assert (changed.model_id, changed.name, changed.kind) == ("m2", "Back door", "wmpf"), "what is left out stays"
+        assert changed.license_expire_timestamp == 2_000_000_000
+        entry = DeviceEntry("m2", license_expire_timestamp=None)
+        changed = await node.devices.put("door", entry, NOW_MS + 2)
+        assert (changed.name, changed.license_expire_timestamp) == ("Back door", None)
         assert await node.devices.view("door") == changed
         assert await node.devices.authenticate("door", made.device_secret, NOW_MS) == "m2"
         for wrong in ("", "x", made.device_secret + "x"):
