@@ -274,3 +274,20 @@ def test_frames_are_plain_json() -> None:
             assert msgspec.json.decode(message.data)["data"]["callerName"] == "前门"
 
     play(scene)
+
+
+def test_frames_count_like_requests() -> None:
+    async def scene(plane: Plane) -> None:
+        async with plane.listen(plane.user()) as socket:
+            for _ in range(50):
+                await socket.send_str('{"type":"heartbeat"}')
+            answered = 0
+            async for _ in socket:
+                answered += 1
+            assert socket.close_code == 1008
+            assert answered < 30
+        async with plane.listen(plane.device()) as other:
+            await other.send_str('{"type":"heartbeat"}')
+            assert (await other.receive_json())["type"] == "heartbeat"
+
+    play(scene, rate_burst=20, rate_per_s=0.1)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api.estate import API_KEY, Estate, on_estate
-from relay.api.limits import Limits
+from relay.api.limits import Limits, site_of
 from relay.config import Config
 from relay.errors import ApiError
 
@@ -107,3 +107,9 @@ def test_the_time_to_wait_is_enough() -> None:
     now[0] += refused.value.retry_s + 1e-6
     limits.take("user", "ann")
     assert limits.refused == 1
+
+
+def test_an_ipv6_site_counts_once() -> None:
+    assert site_of("2001:db8:1:2::1") == site_of("2001:db8:1:2:ffff::9") != site_of("2001:db8:1:3::1")
+    assert site_of("::ffff:192.0.2.7") == site_of("192.0.2.7") == "192.0.2.7"
+    assert site_of("unix") == "unix"

@@ -44,11 +44,11 @@ class Ear:
 class Scene:
     """A service, its media, and the time."""
 
-    def __init__(self, now: float = 50.0, **settings: Any) -> None:
+    def __init__(self, now: float = 50.0, node_name: str = "test", **settings: Any) -> None:
         self.now = now
         self.media = MemoryMedia()
         self.config = Config(demo=True, **settings)
-        self.plane = plane(self.media, self.config, "test", lambda: self.now, lambda: 1e9 + self.now)
+        self.plane = plane(self.media, self.config, node_name, lambda: self.now, lambda: 1e9 + self.now)
         self.service = self.plane.calls
         self.ears = {party: self.ear(party) for party in (DOOR, ANN, BOB)}
 

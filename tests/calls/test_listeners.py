@@ -8,6 +8,7 @@ from calls.scene import ANN, BOB, DOOR, Ear, Scene, play
 from relay.calls.call import Side
 from relay.calls.invitation import Invitation, Listener, Party, Person
 from relay.errors import ApiError
+from relay.store.schema import DEVICES, GRANTS
 
 EVE = Party("user", "eve")
 TOLD_OFF = ["incomingCall", "cancelVoip", "endVoip", "finishVoip"]
@@ -28,6 +29,20 @@ async def ring(stage: Scene, strategy: Any, *people: tuple[str, float | None], *
 
 async def outcomes(stage: Scene, room: str) -> list[str]:
     return [listener.outcome for listener in (await stage.service.view(room, None)).listeners]
+
+
+async def agree(stage: Scene, openid: str) -> None:
+    """The user's grant for the door, on record."""
+    device = {
+        "sn": "door", "model_id": "m", "name": "", "kind": "device", "secret_hash": "", "profile": "{}",
+        "created_ms": 0, "tokens_from_ms": 0,
+    }  # fmt: skip
+    grant = {
+        "grant_id": openid, "openid": openid, "subject": "sn:door", "sn": "door", "model_id": "m", "device_name": "",
+        "state": "agreed", "changed_ms": 0, "reopened_ms": 0,
+    }  # fmt: skip
+    await stage.plane.store.run(lambda connection: connection.execute(DEVICES.insert(), device).rowcount)
+    await stage.plane.store.run(lambda connection: connection.execute(GRANTS.insert(), grant).rowcount)
 
 
 def data(ear: Ear, room: str, name: str) -> dict[str, Any]:
@@ -164,6 +179,34 @@ def test_who_was_not_rung_hears_nothing_of_the_end() -> None:
         assert await outcomes(stage, room) == ["cancelled", "notRung"]
 
     play(scene)
+
+
+def test_a_called_party_sees_itself_and_the_caller_all() -> None:
+    async def scene(stage: Scene) -> None:
+        room = await ring(stage, "simultaneous", ("ann", None), ("bob", None))
+        seen = [listener.id for listener in (await stage.service.view(room, ANN)).listeners]
+        assert seen == ["ann"]
+        stage.service.hang_up(room, DOOR)
+        for party, expected in ((ANN, ["ann"]), (BOB, ["bob"]), (DOOR, ["ann", "bob"]), (None, ["ann", "bob"])):
+            assert [listener.id for listener in (await stage.service.view(room, party)).listeners] == expected
+
+    play(scene)
+
+
+def test_who_may_not_be_rung_decides_nothing() -> None:
+    async def scene(stage: Scene) -> None:
+        await agree(stage, "ann")
+        room = await ring(stage, "sequential", ("ann", None), ("bob", None))
+        await stage.enter(room, Side.CALLER)
+        stage.service.reject(room, ANN)
+        assert "rejectVoip" in stage.ears[DOOR].names, "and not busy, for one who was never asked"
+        assert stage.ears[BOB].names == []
+        assert await outcomes(stage, room) == ["rejected", "refused"]
+        with pytest.raises(ApiError, match="no such call"):
+            await stage.service.view(room, BOB)
+        assert (await stage.service.view(room, None)).end_reason == "rejected"
+
+    play(scene, require_grants=True)
 
 
 # --- all at once ---
