@@ -12,10 +12,12 @@ import sqlalchemy
 from sqlalchemy import BigInteger, Boolean, Connection, Integer, Table, inspect
 
 from relay.config import Config
+from relay.errors import ApiError
 from relay.store.database import StoreError, address, make_engine
 from relay.store.engine import Store
 from relay.store.schema import METADATA, STEPS, VERSION, migrate
 from store.databases import Database, PostgresDatabase, nodes
+from store.postgres import Postgres
 
 
 @contextmanager
@@ -185,5 +187,33 @@ def test_a_name_belongs_to_one_running_node(
         await second.start()
         await second.close()
         await other.close()
+
+    asyncio.run(scene())
+
+
+def test_a_name_that_was_lost_with_its_connection_is_taken_again_or_missed(
+    postgres: Postgres, postgres_database: PostgresDatabase
+) -> None:
+    async def scene() -> None:
+        config = postgres_database.config()
+        first, second = Store(config, "edge-1"), Store(config, "edge-1")
+        await first.start()
+        postgres.stop()
+        postgres.start()
+        await first.check_name()
+        await first.run(lambda connection: connection.execute(sqlalchemy.text("SELECT 1")).scalar())
+        assert first.up, "nobody took it, so it is ours again"
+        postgres.stop()
+        postgres.start()
+        await second.start()  # quicker than the first could look
+        await first.check_name()
+        assert not first.up
+        with pytest.raises(ApiError):
+            await first.run(lambda connection: connection.execute(sqlalchemy.text("SELECT 1")).scalar())
+        await second.close()
+        await first.check_name()
+        await first.run(lambda connection: connection.execute(sqlalchemy.text("SELECT 1")).scalar())
+        assert first.up, "and again, once it is free"
+        await first.close()
 
     asyncio.run(scene())
