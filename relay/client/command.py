@@ -161,10 +161,8 @@ def _tell_end(device: Device, live: Live, outcome: Outcome) -> None:
         live.say(f"note: {note}")
     device.notes.clear()
     peer = f" with {outcome.peer}" if outcome.peer else ""
-    live.say(
-        f"call{peer} ended: {outcome.words}; talked {outcome.keep_s:.0f} s"
-        f" (status {outcome.exit.value}: {outcome.exit.words})"
-    )
+    status = "" if outcome.exit is Exit.COMPLETED else f" (status {outcome.exit.value}: {outcome.exit.words})"
+    live.say(f"call{peer} ended: {outcome.words}; talked {outcome.keep_s:.0f} s{status}")
 
 
 def _on_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

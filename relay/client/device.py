@@ -60,6 +60,8 @@ class Device(Line):
         on_change: Callable[["Device"], Any] | None = None,
         on_frame: OnFrame | None = None,
     ) -> None:
+        if answer not in ("auto", "manual"):
+            raise ValueError(f'answer must be "auto" or "manual", not {answer!r}')
         self.url = url
         self.media = media or Media()
         self._save = Path(save) if save is not None else None

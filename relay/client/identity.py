@@ -72,8 +72,10 @@ class Identity:
     async def register(self, model_id: str, sn_ticket: str) -> str:
         """Trade a ticket for the device's secret, and keep it in the state file if there is one.
 
-        Raises Refused, Unreachable, StateError.
+        Raises Refused, Unreachable, StateError. A ticket works once: that the file can be written is found out first.
         """
+        if self._file is not None:
+            self._file.check()
         async with _nobody(self._url) as http:
             body = {"modelId": model_id, "snTicket": sn_ticket}
             answer = await http.post("v1", "devices", self.sn, "register", body=body)

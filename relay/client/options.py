@@ -109,7 +109,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises UsageError for options that say nothing together."""
+    """Raises UsageError for options that say nothing together, or that need a file that is missing."""
     if not args.call:
         for option in ("voice", "strategy", "ring_timeout", "time_limit", "camera_off", "query"):
             if getattr(args, option):
@@ -118,6 +118,11 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--register needs --model-id: the device type that the ticket was made for")
     if args.register and (args.token or args.secret or args.secret_file):
         raise UsageError("--register gets a new secret: leave --token, --secret and --secret-file out")
+    asked = args.register or args.token or args.secret or args.secret_file
+    if args.state and not asked and not Path(args.state).exists():
+        raise UsageError(
+            f"there is no state file {args.state}: check its name, or make it with --register TICKET --model-id MODEL"
+        )
 
 
 def secret(args: argparse.Namespace) -> str | None:

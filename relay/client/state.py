@@ -4,6 +4,7 @@ A device loses power when it likes: the new file is complete on the disk before 
 """
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -53,17 +54,27 @@ class StateFile:
             raise StateError(f"{self.path} belongs to the device {state.sn}, not to {sn}: each has its own file")
         return state
 
+    def check(self) -> None:
+        """Whether `write` would find a place, by making and removing the new file. Raises StateError."""
+        try:
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            with open(self._beside(), "wb") as file:
+                file.write(b"{}\n")
+            self._new.unlink()
+        except OSError as fault:
+            raise StateError(
+                f"cannot write the state file {self.path}: {fault.strerror}. The ticket was not used"
+            ) from fault
+
     def write(self, state: State) -> None:
         """Raises StateError; the old content is then still there."""
-        beside = self.path.with_name(f".{self.path.name}.new")
         try:
-            beside.unlink(missing_ok=True)
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb") as file:
+            with open(self._beside(), "wb") as file:
                 file.write(msgspec.json.encode(state) + b"\n")
                 file.flush()
-                os.fsync(descriptor)
-            beside.replace(self.path)
+                os.fsync(file.fileno())
+            self._new.replace(self.path)
             directory = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(directory)
@@ -71,3 +82,12 @@ class StateFile:
                 os.close(directory)
         except OSError as fault:
             raise StateError(f"cannot write the state file {self.path}: {fault.strerror}") from fault
+
+    @property
+    def _new(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.new")
+
+    def _beside(self) -> int:
+        """The new file, open and empty."""
+        self._new.unlink(missing_ok=True)
+        return os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -78,6 +78,30 @@ def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_state_file_that_is_missing_is_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        absent = str(tmp_path / "absent.json")
+        status, _, err = await finish(await start("--state", absent))
+        assert status == 2
+        assert f"there is no state file {absent}" in err
+        assert "--register" in err
+
+    asyncio.run(main())
+
+
+def test_a_state_file_that_cannot_be_written_does_not_cost_the_ticket(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with SmallRelay() as relay:
+            state = str(tmp_path / "absent" / "SN-1.json")
+            options = ("--register", "ticket-1", "--model-id", "MODEL-1", "--state", state)
+            status, _, err = await finish(await start("--url", relay.url, *options))
+            assert status == 2
+            assert f"cannot write the state file {state}" in err
+            assert relay.requests == []
+
+    asyncio.run(main())
+
+
 def test_no_relay_is_status_3_in_words() -> None:
     async def main() -> None:
         status, _, err = await finish(await start("--url", "http://127.0.0.1:1"))
@@ -100,7 +124,8 @@ def test_a_timed_call_is_hung_up_and_recorded(tmp_path: Path) -> None:
             status, out, err = await finish(process)
             assert (status, err) == (0, "")
             assert "talking with bob" in out
-            assert "this device hung up; talked 2 s (status 0" in out
+            assert "this device hung up; talked 2 s\n" in out
+            assert "status 0" not in out
             assert saved.stat().st_size > 10_000
 
     asyncio.run(main())

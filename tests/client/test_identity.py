@@ -82,6 +82,25 @@ def test_a_state_file_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_state_file_that_cannot_be_written_is_found_out_before_the_ticket_is_used(tmp_path: Path) -> None:
+    async def main() -> None:
+        kept = tmp_path / "SN-1.json"
+        async with SmallRelay() as relay:
+            for state in (tmp_path / "absent" / "SN-1.json", tmp_path):
+                with pytest.raises(StateError, match=r"cannot write the state file .* The ticket was not used"):
+                    await made(relay, state=state).register("MODEL-1", "ticket-1")
+            assert relay.requests == []
+            await made(relay, state=kept).register("MODEL-1", "ticket-1")
+            assert os.listdir(tmp_path) == ["SN-1.json"]
+
+    asyncio.run(main())
+
+
+def test_a_way_to_answer_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match='"auto" or "manual", not \'maybe\''):
+        Device("SN-1", "http://127.0.0.1:1", answer="maybe")  # type: ignore[arg-type]
+
+
 def test_a_state_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
     async def main() -> None:
         async with SmallRelay() as relay:

@@ -128,8 +128,8 @@ class ScriptedNode:
 
 
 @asynccontextmanager
-async def serving(node: ScriptedNode) -> AsyncIterator[None]:
-    """The node listens, at `node.url`."""
+async def serving(node: ScriptedNode, port: int = 0) -> AsyncIterator[None]:
+    """The node listens, at `node.url`; by itself on any port."""
 
     async def blank(_request: web.Request) -> web.Response:
         return web.Response(text=EMPTY_PAGE, content_type="text/html")
@@ -141,7 +141,7 @@ async def serving(node: ScriptedNode) -> AsyncIterator[None]:
     app.router.add_route("*", "/{path:.*}", node.other)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
     node.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield

@@ -440,6 +440,115 @@ def test_the_end_page_says_why_a_call_was_cancelled(data: dict[str, Any], title:
     asyncio.run(scenario())
 
 
+OUT_OF_REACH = """() => [...document.querySelectorAll('#stage button:not(#veil)')].filter((button) => {
+  const { x, y, right, bottom, width, height } = button.getBoundingClientRect();
+  const on = button.checkVisibility({ visibilityProperty: true });
+  return on && (x < 0 || y < 0 || right > innerWidth || bottom > innerHeight || width < 44 || height < 44);
+}).map(({ id }) => id)"""
+SCROLLS = """() => ['html', '.frame', '#stage'].filter((name) => {
+  const { scrollTop, scrollWidth, clientWidth } = document.querySelector(name);
+  return scrollTop > 0 || scrollWidth > clientWidth;
+})"""
+
+
+@pytest.mark.parametrize("path", ["device.html?id=sn-1", "call.html?id=mia"])
+@pytest.mark.parametrize("size", [(360, 780), (320, 568), (240, 280), (780, 360)])
+def test_every_button_is_in_reach_on_a_small_screen(path: str, size: tuple[int, int]) -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with opened(node, path, {"width": size[0], "height": size[1]}) as page:
+            await node.ring(1, roomType="video", callerName="Front door of the garden house")
+            await expect(page.locator("#answer")).to_be_in_viewport(ratio=1)
+            await expect(page.locator("#call-video")).to_be_hidden()
+            assert await page.evaluate(OUT_OF_REACH) == []
+            await talk(page, node)
+            assert await page.evaluate(OUT_OF_REACH) == []
+            await expect(page.locator("#timer")).to_be_in_viewport(ratio=1)
+            await node.send(4, "hangUpVoip", keepTime=3, status="endByCaller", origin="other")
+            await node.send(5, "endVoip", keepTime=3)
+            await expect(page.locator("#back")).to_be_visible()
+            assert await page.evaluate(OUT_OF_REACH) == []
+            assert await page.evaluate(SCROLLS) == []
+
+    asyncio.run(scenario())
+
+
+def test_a_phone_in_a_call_is_seen_before_a_light_ground() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with opened(node, "call.html?id=mia", SCREEN) as page:
+            await expect(page.locator(".recent-none")).to_be_in_viewport(ratio=1)
+            await talk(page, node)
+            assert await page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(230, 236, 241)"
+
+    asyncio.run(scenario())
+
+
+def test_who_did_not_answer_first_hears_that_somebody_else_did() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with opened(node, "call.html?id=mia") as page:
+            await node.ring(1)
+            assert node.link is not None
+            await node.link.send_json(
+                {
+                    "seq": 2,
+                    "timestamp": 0,
+                    "eventName": "cancelVoip",
+                    "roomId": "r1",
+                    "groupId": "r1",
+                    "data": {"status": "other"},
+                    "reason": "another party took the call",
+                }
+            )
+            await node.send(3, "endVoip", keepTime=0)
+            await expect(page.locator(".verdict h2")).to_have_text("Someone else answered")
+            await expect(page.locator(".with")).to_have_text("Call with Door")
+            await page.click("#back")
+            await expect(page.locator(".recent.in")).to_contain_text("Door")
+
+    asyncio.run(scenario())
+
+
+def test_the_frame_of_the_focus_is_for_the_keyboard() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with opened(node, "call.html?id=mia") as page:
+            frame = "() => getComputedStyle(document.activeElement.querySelector('.disc')).outlineStyle"
+            await node.ring(1)
+            await expect(page.locator("#answer")).to_be_focused()
+            assert await page.evaluate(frame) == "none"
+            await page.keyboard.press("Tab")
+            await page.keyboard.press("Shift+Tab")
+            await expect(page.locator("#answer")).to_be_focused()
+            assert await page.evaluate(frame) == "solid"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("notices", "text"),
+    [
+        (["no-microphone"], "You can hear, but nobody hears you."),
+        (["no-camera"], "No camera was found, so only your voice is sent."),
+        (["no-microphone", "no-camera"], "No microphone and no camera were found."),
+    ],
+)
+def test_what_is_missing_is_told_in_one_sentence(notices: list[str], text: str) -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with opened(node, "call.html?id=mia") as page:
+            await page.add_init_script(
+                f"const {{ media }} = relayHost; relayHost.media = () => ({{ ...media(), notices: {notices} }});"
+            )
+            await page.reload()
+            await node.opened.get()
+            await talk(page, node)
+            await expect(page.locator("#status")).to_contain_text(text)
+
+    asyncio.run(scenario())
+
+
 def test_the_grant_dialog_works_by_keyboard_and_in_both_languages() -> None:
     async def scenario() -> None:
         node = ScriptedNode()

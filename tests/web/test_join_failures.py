@@ -115,8 +115,9 @@ def test_a_path_that_does_not_come_up_is_2004_after_several_tries() -> None:
             told = asyncio.ensure_future(node.requested("POST", "/v1/calls/r1/fail"))
             while not told.done():
                 async with turn:
-                    await page.clock.run_for(1_000)
-                await page.evaluate("() => fetch('/blank')")  # requests of the page come first
+                    await page.clock.run_for(200)
+                for _ in range(3):
+                    await page.evaluate("() => fetch('/blank')")  # requests of the page come first
             error = await failure(page)
             assert (error["name"], error["errCode"]) == ("VoipJoinError", 2004)
             assert len(peers) > 1, "retried inside the join timer, with a new credential"

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Page, ViewportSize, expect
 
-from .scripted_node import ScriptedNode, browser_before, refused
+from .scripted_node import ScriptedNode, answering, browser_before, refused
 
 pytestmark = pytest.mark.browser
 
@@ -97,6 +97,85 @@ def test_outside_demo_mode_the_page_says_so() -> None:
         node.answers["POST /demo/token"] = none
         async with opened(node, "call.html?id=mia") as page:
             await expect(page.locator("#status")).to_contain_text("relay serve --demo")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("path", ["call.html?id=bad%20id!", "device.html?id=bad%20id!"])
+def test_an_id_that_no_node_accepts_does_not_become_another(path: str) -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with opened(node, path) as page:
+            await expect(page.locator("#status")).to_contain_text("The number “bad id!” in the address cannot be used")
+            await expect(page.locator("#call-video")).to_be_disabled()
+            await expect(page.locator("[data-self=id]")).to_have_text("bad id!")
+            assert node.tokens == []
+            assert [path for _, path, _ in node.requests if path == "/demo/token"] == []
+
+    asyncio.run(scenario())
+
+
+def test_a_handed_token_that_ran_out_is_told() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        node.answers["GET /v1/calls/-"] = answering(lambda: refused(401, 1001, "the token has expired"))
+        async with opened(node, "call.html?id=mia#token=bad") as page:
+            await expect(page.locator("#status")).to_contain_text("Your sign-in has run out")
+            await expect(page.locator("#status")).to_contain_text("from the application")
+            await page.click("#language")
+            await expect(page.locator("#status")).to_contain_text("登录已过期")
+
+    asyncio.run(scenario())
+
+
+def test_the_host_may_renew_a_token_and_is_told_when_it_does_not() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        node.answers["GET /v1/calls/-"] = answering(lambda: refused(401, 1001, "the token has expired"))
+        async with opened(node, "index.html") as page:
+            await page.add_init_script(
+                "window.given = 'good';window.relayHost = { baseUrl: `${location.origin}/`, token: async () => given };"
+            )
+            await page.goto(f"{node.url}/web/call.html?id=mia")
+            await expect(page.locator("#status")).to_have_text("Ready for calls")
+            await page.evaluate("() => { window.given = 'bad'; }")
+            await (await node.opened.get()).close()
+            await expect(page.locator("#status")).to_contain_text("Your sign-in has run out")
+            await page.evaluate("() => { window.given = 'newer'; }")
+            await expect(page.locator("#status")).to_have_text("Ready for calls")
+            assert (node.tokens[0], node.tokens[-1]) == ("good", "newer")
+            assert "/demo/token" not in [path for _, path, _ in node.requests]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("query", "model"), [("", "demo"), ("&model=bell-2", "bell-2")])
+def test_the_address_names_the_model_of_the_device(query: str, model: str) -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with opened(node, f"call.html?id=mia&peer=sn-1&auto=call&voice=1{query}"):
+            assert (await node.requested("POST", "/v1/calls"))["modelId"] == model
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_comes_up_later_is_found() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+
+        async def lost(request: web.Request) -> web.Response:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+
+        async def token(_request: web.Request) -> web.Response:
+            return web.json_response({"token": "good"})
+
+        node.answers["POST /demo/token"] = lost
+        async with opened(node, "device.html?id=sn-1") as page:
+            await expect(page.locator("#status")).to_contain_text("The server cannot be reached")
+            node.answers["POST /demo/token"] = token
+            await expect(page.locator("#status")).to_have_text("Ready for calls")
 
     asyncio.run(scenario())
 

@@ -1,7 +1,9 @@
 """The SDK outside browsers: in a mini program's runtime, which has only `wx`, and in Node. Real HTTP and WebSocket."""
 
 import asyncio
+import socket
 
+import pytest
 from aiohttp import web
 
 from .runtime import play
@@ -10,6 +12,12 @@ from .scripted_node import ScriptedNode, answering, refused, serving
 CONNECT = "await voip.connect({ baseUrl, token: 'good', kind: 'user', id: 'mia', name: 'Mia' });"
 TO_DEVICE = "{ roomType: 'video', sn: 'sn-1', modelId: 'm' }"
 MADE = {"isSuccess": True, "roomId": "r1", "groupId": "r1", "chargeType": "license", "credential": "c"}
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def test_a_mini_program_rings_and_refuses() -> None:
@@ -300,5 +308,91 @@ def test_node_without_a_websocket_is_told_to_give_one() -> None:
                 return voip.state().link;""",
             )
             assert await given.result() == "online"
+
+    asyncio.run(scenario())
+
+
+FAILED = """
+const error = await voip.connect({ baseUrl, token: 'good', id: 'mia' }).catch((e) => e);
+const call = await voip.callDevice(TO_DEVICE).catch((e) => e);
+return [error.errCode, call.errCode, call.errMsg, voip.state().link];""".replace("TO_DEVICE", TO_DEVICE)
+
+
+@pytest.mark.parametrize("kind", ["node", "wx"])
+def test_after_a_failed_connect_there_is_no_connection(kind: str) -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        node.url = f"http://127.0.0.1:{closed_port()}"
+        runtime = await play(kind, node, FAILED)
+        assert await runtime.result() == [1002, 1002, "connect() first", "offline"]
+
+    asyncio.run(scenario())
+
+
+def test_node_goes_on_trying_after_a_connection_that_failed() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with serving(node):
+            runtime = await play(
+                "node",
+                node,
+                CONNECT
+                + """
+                const links = [];
+                voip.onState(({ link }) => links.push(link));
+                await seen(1);
+                return links;""",
+            )
+            await node.opened.get()
+            port = int(node.url.rpartition(":")[2])
+        await asyncio.sleep(2)  # more than one attempt at a closed port
+        async with serving(node, port):
+            await node.opened.get()
+            await node.send(1, "appMessage", "", message="hello")
+            links = await runtime.result()
+            assert (links[0], links[-1]) == ("online", "online")
+            assert "offline" in links
+
+    asyncio.run(scenario())
+
+
+def test_a_connect_that_was_closed_settles() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        async with serving(node):
+            runtime = await play(
+                "node",
+                node,
+                """
+                const connecting = voip.connect({ baseUrl, token: 'good', id: 'mia' }).catch((e) => e);
+                await new Promise((done) => setTimeout(done));
+                voip.close();
+                return (await connecting).errCode;""",
+            )
+            assert await runtime.result() == 1008
+
+    asyncio.run(scenario())
+
+
+def test_a_token_the_node_refuses_later_is_told() -> None:
+    async def scenario() -> None:
+        node = ScriptedNode()
+        node.answers["GET /v1/calls/-"] = answering(lambda: refused(401, 1001, "the token has expired"))
+        async with serving(node):
+            runtime = await play(
+                "node",
+                node,
+                """
+                let token = 'good';
+                await voip.connect({ baseUrl, token: () => token, kind: 'user', id: 'mia' });
+                token = 'bad';
+                const until = (right) => new Promise((done) => voip.onState((state) => right(state) && done(state)));
+                const { link, linkFailure } = await until((state) => state.linkFailure);
+                token = 'better';
+                const after = await until((state) => state.link === 'online');
+                return [link === 'online', linkFailure.httpStatus, after.linkFailure];""",
+            )
+            await (await node.opened.get()).close()
+            assert await runtime.result() == [False, 401, None]
 
     asyncio.run(scenario())

@@ -21,7 +21,7 @@ const ENDING = new Set(['busy', 'timeout', 'cancelVoip', 'rejectVoip', 'hangUpVo
 export class Call {
   roomId = null;
   phase = 'calling';
-  /** The first ending event {eventName, data}, or null. */
+  /** The first ending event {eventName, data}, with the node's `reason` if it gave one; or null. */
   end = null;
   /** `data` of endVoip and finishVoip, once they came. */
   summary = null;
@@ -145,7 +145,7 @@ export class Call {
   }
 
   /** Follows one event of the node for this room. */
-  apply({ eventName, data }) {
+  apply({ eventName, data, reason }) {
     if (eventName === 'joinedRoomByCaller' && this.phase === 'calling') this.#phase('waiting');
     else if (eventName === 'listenerChanged' && this.role === 'caller') {
       // Several listeners: the next one rings, or one of them answered.
@@ -163,7 +163,7 @@ export class Call {
       this.bill = data ?? {};
       this.#changed();
     } else if (ENDING.has(eventName)) {
-      this.end ??= { eventName, data: data ?? {} };
+      this.end ??= { eventName, data: data ?? {}, ...(reason ? { reason } : {}) };
       if (eventName === 'endVoip') this.summary = data ?? {};
       this.#close();
       this.#phase('ended');

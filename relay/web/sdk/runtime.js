@@ -78,7 +78,7 @@ function socketByClass(url, protocols, on, Class) {
   socket.onopen = () => on.open();
   socket.onmessage = ({ data }) => on.message(String(data));
   socket.onclose = end;
-  socket.onerror = () => {}; // close follows
+  socket.onerror = end; // Node lets no close follow when a connection fails
   return {
     get isOpen() {
       return socket.readyState === 1;

@@ -428,6 +428,8 @@ export interface Picture {
 
 export interface State {
   link: 'online' | 'connecting' | 'offline';
+  /** Why the node refuses the token, while it does so after a connect() that succeeded. */
+  linkFailure: VoipError | null;
   kind: PartyKind | '';
   self: { id: string; name: string };
   phase: Phase;
@@ -444,7 +446,7 @@ export interface State {
   cameraOff: boolean;
   notices: string[];
   /** The first ending event. */
-  end: { eventName: string; data: Record<string, unknown> } | null;
+  end: { eventName: string; data: Record<string, unknown>; reason?: string } | null;
   failure: VoipError | null;
   summary: EndVoipData | null;
   bill: { keepTime: number } | null;

@@ -47,6 +47,8 @@ export function createVoip() {
   const grants = new Grants(() => connected());
   let link = null;
   let linkState = 'offline';
+  let linkFailure = null; // why the node refuses the token
+  let abandon = null; // ends a connect() that is under way
   let self = { id: '', name: '' };
   let goTo = jump;
   let boxOpen = false;
@@ -81,8 +83,8 @@ export function createVoip() {
 
   /**
    * Addition. Connects this party; `token` is a text or an async function (asked again when it was refused). Resolves when
-   * events flow, throws when the token is refused or the node cannot be reached at the first try; after that the link mends
-   * itself. Options: `kind` 'device' or 'user' when the token does not tell, `id`, `name`, `facingMode` 'user' or 'environment',
+   * events flow; throws, and is unconnected then, when the token is refused or the node cannot be reached at the first try.
+   * After that the link mends itself. Options: `kind` 'device' or 'user' when the token does not tell, `id`, `name`, `facingMode` 'user' or 'environment',
    * `WebSocket` where the runtime has none, `media` (an object like leg.js, or a function that makes one for each call),
    * `confirm` (see requestDeviceVoIP), `navigate(page)` in place of the jump to the end page.
    */
@@ -109,7 +111,8 @@ export function createVoip() {
     goTo = navigate;
     const own = typeof media === 'function' ? media : () => media;
     switchboard.party = { backend, self, confirm, facingMode, media: media ? own : () => (hasMedia() ? new Leg(backend) : null) };
-    await new Promise((done, fail) => {
+    const opened = new Promise((done, fail) => {
+      abandon = fail;
       const mine = new Link(
         backend.eventsUrl,
         (fresh) => backend.token(fresh),
@@ -120,17 +123,17 @@ export function createVoip() {
             linkState = next;
             changed();
             if (next !== 'online') return;
+            linkFailure = null;
             done();
             switchboard.reconcile();
           },
           onFailure: async (attempt, error) => {
-            if (attempt > 0) return;
             if (error instanceof VoipError) {
-              fail(error); // the token function's
+              if (attempt === 0) fail(error); // the token function's
               return;
             }
             if (error) {
-              mine.close(); // no WebSocket in this runtime; another try would not find one
+              // No WebSocket in this runtime; another try would not find one.
               fail(new VoipPluginError(error.message, CODE.UNSUPPORTED, { cause: error }));
               return;
             }
@@ -138,7 +141,11 @@ export function createVoip() {
             try {
               await backend.json('GET', '/v1/calls/-');
             } catch (refused) {
-              if (refused.errCode === CODE.REQUEST_FAILED || [401, 403].includes(refused.httpStatus)) fail(refused);
+              const final = [401, 403].includes(refused.httpStatus);
+              if (attempt === 0 && (final || refused.errCode === CODE.REQUEST_FAILED)) fail(refused);
+              if (link !== mine || linkState === 'online') return;
+              linkFailure = final ? refused : null;
+              changed();
             }
           },
         },
@@ -146,6 +153,15 @@ export function createVoip() {
       );
       link = mine;
     });
+    const mine = link;
+    try {
+      await opened;
+    } catch (error) {
+      if (link === mine) close();
+      throw error;
+    } finally {
+      if (link === mine) abandon = null;
+    }
   }
 
   /** Addition. Hangs up and disconnects. */
@@ -154,7 +170,11 @@ export function createVoip() {
     link?.close();
     link = null;
     linkState = 'offline';
+    linkFailure = null;
     switchboard.party = null;
+    abandon?.(new VoipPluginError('closed while connecting', CODE.INTERRUPTED));
+    abandon = null;
+    changed();
   }
 
   async function create(body) {
@@ -216,6 +236,7 @@ export function createVoip() {
     const [caller, listener] = call?.role === 'caller' ? [call.self, call.peer] : [call?.peer, call?.self];
     return {
       link: linkState,
+      linkFailure,
       kind: switchboard.party?.backend.kind ?? '',
       self: { ...self },
       phase: call?.phase ?? 'idle',

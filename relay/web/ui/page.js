@@ -2,7 +2,10 @@
  * Page: what the mini-program page and the device page have in common: sign in, home view, calls, status line, test probe.
  */
 import voip from '../sdk/wmpf-voip.js';
+import { CODE } from '../sdk/errors.js';
+import { pause } from '../sdk/runtime.js';
 import { dress } from './icons.js';
+import { followModality } from './modality.js';
 import { languageButton, onLanguage, t } from './phrases.js';
 import { placeFor } from './place.js';
 import { Recents } from './recents.js';
@@ -15,14 +18,14 @@ const EVENTS_KEPT = 500;
 const PUSHED_MS = 5_000;
 /** A device leaves for its end page by then even if the node did not confirm the end. */
 const LEAVE_MS = 3_000;
+/** A node that cannot be reached is tried again after this, then after twice as long, up to the last. */
+const FIRST_RETRY_MS = 1_000;
+const LAST_RETRY_MS = 8_000;
 
-/**
- * Starts a page for an account. A host application may set `window.relayHost` before: `customBox` (custombox.js) and the
- * options `media`, `confirm` and `navigate` of connect().
- */
+/** Starts a page for an account; what its address and its host application may say is in account.js. */
 export async function startPage(account) {
   const one = (id) => document.getElementById(id);
-  const { customBox, ...own } = window.relayHost ?? {};
+  const { customBox, baseUrl: _base, token: _token, ...own } = window.relayHost ?? {};
   const peer = one('peer');
   const status = one('status');
   const place = placeFor(account);
@@ -36,6 +39,7 @@ export async function startPage(account) {
 
   document.body.classList.replace(account.kind === 'device' ? 'phone' : 'device', account.kind === 'device' ? 'device' : 'phone');
   document.body.classList.toggle('pushed', account.pushed);
+  followModality();
   dress(document);
   languageButton(one('language'));
   peer.value = account.peer;
@@ -76,6 +80,7 @@ export async function startPage(account) {
   });
 
   async function call({ peer: to, video }) {
+    if (!account.usable) return;
     const id = to.trim();
     if (!id) {
       notice = 'home.peer.missing';
@@ -112,11 +117,13 @@ export async function startPage(account) {
       if (phase === 'ringing') return `${t(`state.ringing.${roomType}`)} · ${state.peer.name || state.peer.id}`;
       if (phase === 'talking' && path === 'broken') return t('state.broken');
       if (phase === 'talking' && trouble) return ofError(trouble).title;
-      if (phase === 'talking' && notices.length) return t(`notice.${notices[0]}`);
+      if (phase === 'talking' && notices.length) return t(noticeKey(notices));
       return t(`state.${phase}`);
     }
-    if (trouble) {
-      const { title, advice } = ofError(trouble);
+    if (!account.usable) return t('home.id.unusable', { id: account.id });
+    const fault = trouble ?? state.linkFailure;
+    if (fault) {
+      const { title, advice } = ofError(fault);
       return advice ? `${title}. ${advice}`.replace('。. ', '。').replace(/([\u4e00-\u9fff])\. /, '$1。') : title;
     }
     if (account.pushed && state.phase === 'idle' && state.link === 'online') return t('state.connecting');
@@ -131,7 +138,7 @@ export async function startPage(account) {
     one('home').inert = shown.phase !== 'idle';
     const text = words();
     if (status.textContent !== text) status.textContent = text; // a live region: say each thing once
-    status.dataset.tone = toneOf(shown, trouble, notice);
+    status.dataset.tone = toneOf(shown, trouble ?? state.linkFailure, notice || !account.usable);
     one('sound').hidden = !ringtone.silent || shown.phase !== 'idle';
     document.title = shown.phase === 'ringing' ? `● ${text}` : `${account.name} · ${t(`app.${account.kind === 'user' ? 'phone' : 'device'}`)}`;
     ringtone.play({ ringing: 'incoming', waiting: 'outgoing' }[shown.phase] ?? null);
@@ -190,8 +197,30 @@ export async function startPage(account) {
   onLanguage(show);
   for (const name of ['pointerdown', 'keydown']) addEventListener(name, () => setTimeout(show), { passive: true });
 
+  async function signIn() {
+    const { baseUrl, kind, id, name } = account;
+    for (let wait = FIRST_RETRY_MS; ; wait = Math.min(wait * 2, LAST_RETRY_MS)) {
+      try {
+        await voip.connect({ ...own, baseUrl, token: () => account.token(), kind, id, name });
+        return;
+      } catch (error) {
+        if (!isPassing(error)) throw error;
+        trouble = error;
+        show();
+        await pause(wait);
+      }
+    }
+  }
+
+  if (!account.usable) {
+    for (const name of ['call-video', 'call-voice']) one(name).disabled = true;
+    show();
+    return;
+  }
   try {
-    await voip.connect({ baseUrl: location.origin, token: () => account.token(), kind: account.kind, id: account.id, name: account.name, ...own });
+    await signIn();
+    trouble = null;
+    show();
     if (account.room) await voip.join(account.room);
     else if (account.auto === 'call') await call({ peer: peer.value, video: !account.voice });
     if (account.pushed) setTimeout(() => state.phase === 'idle' && location.replace(account.home), PUSHED_MS);
@@ -199,6 +228,18 @@ export async function startPage(account) {
     trouble = error;
     show();
   }
+}
+
+/** Whether no answer came at all, also when the device's token could not be fetched for that reason. */
+function isPassing(error) {
+  const { errCode, httpStatus } = error.errCode === CODE.DEVICE_TOKEN_FAILED && error.cause ? error.cause : error;
+  return errCode === CODE.REQUEST_FAILED && !httpStatus;
+}
+
+/** Of several notices one sentence: without a microphone the words about the camera would be wrong. */
+function noticeKey(notices) {
+  const camera = notices.find((name) => name !== 'no-microphone');
+  return camera && notices.length > 1 ? `notice.silent.${camera}` : `notice.${notices[0]}`;
 }
 
 function toneOf({ phase, link, path, notices }, trouble, notice) {

@@ -7,7 +7,7 @@ export function placeFor(account) {
 }
 
 function toDevice(account, { peer, video }) {
-  return voip.callDevice({ roomType: video ? 'video' : 'voice', sn: peer, modelId: 'demo', nickName: account.name });
+  return voip.callDevice({ roomType: video ? 'video' : 'voice', sn: peer, modelId: account.model, nickName: account.name });
 }
 
 async function toUser(account, { peer, video }) {

@@ -31,6 +31,7 @@ const MARKUP = `
   <div class="verdict">
     <div class="verdict-icon"></div>
     <h2></h2>
+    <p class="with"></p>
     <p class="advice"></p>
     <p class="duration"></p>
     <div class="verdict-buttons">
@@ -216,6 +217,7 @@ export class Stage {
     const box = this.#one('.verdict');
     box.classList.toggle('bad', Boolean(bad));
     box.querySelector('h2').textContent = title;
+    box.querySelector('.with').textContent = t('call.with', { name: state.peer.name || state.peer.id });
     box.querySelector('.advice').textContent = advice;
     box.querySelector('.duration').textContent = keepTime ? t('call.duration', { time: clockFace(keepTime) }) : '';
     this.#one('#back').textContent = t(state.endPage ? 'call.close' : 'call.back');

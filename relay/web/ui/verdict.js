@@ -4,6 +4,8 @@
  */
 import { lang } from './phrases.js';
 
+/** What the node says to the parties of a simultaneous hunt that did not answer first. */
+const TAKEN = 'another party took the call';
 const EN = 0;
 const ZH = 1;
 
@@ -50,6 +52,11 @@ const NOT_DEMO = [
   ['该服务器未开启演示模式', '请用“relay serve --demo”启动，或在地址后加 #token=…'],
 ];
 
+const RAN_OUT = [
+  ['Your sign-in has run out', 'Open this page anew from the application it belongs to.'],
+  ['登录已过期', '请从所属应用重新打开此页面。'],
+];
+
 const SIGNED_OUT = [
   ['You are not signed in', 'Reload the page to sign in again.'],
   ['登录已失效', '请刷新页面重新登录。'],
@@ -73,6 +80,7 @@ const ENDINGS = {
   peerHungUp: [['The other side hung up', ''], ['对方已挂断', '']],
   forced: [['The call was ended by the app', ''], ['通话已被小程序结束', '']],
   timeLimit: [['The time for this call is over', ''], ['已达到通话时长上限', '']],
+  taken: [['Someone else answered', ''], ['其他人已接听', '']],
   elsewhere: [['Answered on another page', ''], ['已在其他页面接听', '']],
   lostPeer: [['The other side lost its connection', 'Call again in a moment.'], ['对方连接中断', '请稍后重新呼叫。']],
   lostSelf: [['Your connection was lost', 'Check your network, then call again.'], ['您的连接已中断', '请检查网络后重新呼叫。']],
@@ -84,13 +92,18 @@ function words(entry, values = {}) {
   return { title, advice: advice.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '') };
 }
 
+/** Whether an application gave this page its token. */
+function wasHanded() {
+  return new URLSearchParams(location.hash.slice(1)).has('token') || typeof window.relayHost?.token === 'function';
+}
+
 /** The words for a VoipError. */
 export function ofError(failure) {
   // A device's own token function failed: what stopped it says more than the code 1000 around it.
   const error = failure.errCode === 1000 && failure.cause?.errCode !== undefined ? failure.cause : failure;
   if (error.extErrMsg === 'insecure-page') return words(INSECURE);
   if (error.extErrMsg === 'not-demo') return words(NOT_DEMO);
-  if (error.httpStatus === 401) return words(SIGNED_OUT);
+  if (error.httpStatus === 401) return words(wasHanded() ? RAN_OUT : SIGNED_OUT);
   return words(CODES[error.errCode] ?? OTHER, { code: error.errCode ?? '?', text: error.errMsg ?? error.message });
 }
 
@@ -104,7 +117,7 @@ export function ofEnd({ failure, end, role, bill, summary }) {
 
 function kindOf(end, role) {
   if (!end) return 'ended';
-  const { eventName, data } = end;
+  const { eventName, data, reason } = end;
   const mine = role === 'caller' ? 'Caller' : 'Listener';
   switch (eventName) {
     case 'answeredElsewhere':
@@ -116,6 +129,7 @@ function kindOf(end, role) {
     case 'cancelVoip':
       if (data.errCode) return 'unreachable'; // a cloud device's server said no, or nothing
       if (data.status === 'forceFromApp') return 'forced';
+      if (reason === TAKEN && role !== 'caller') return 'taken';
       return role === 'caller' ? 'cancelled' : 'callerCancelled';
     case 'rejectVoip':
       if (data.status === 'forceFromApp') return 'forced';
