@@ -17,6 +17,7 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 def relay(*arguments: str, secret: str = SECRET) -> "subprocess.CompletedProcess[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+    environment["RELAY_STORE"] = "sqlite://"  # what starts by accident leaves no file behind
     if secret:
         environment["RELAY_SECRET"] = secret
     command = [sys.executable, "-m", "relay", *arguments]
