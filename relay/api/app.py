@@ -140,7 +140,7 @@ def build(
         LegApi(config, service, tokens),
         sockets,
         device_api,
-        GrantApi(grants, groups, devices, tokens, wall),
+        GrantApi(grants, groups, devices, wall),
         HookApi(base.webhooks),
         Whip("publisher", config, service, rooms, tokens),
         Whip("player", config, service, rooms, tokens),

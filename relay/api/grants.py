@@ -8,7 +8,6 @@ import msgspec
 
 from relay.api.devices import OPERATOR
 from relay.api.endpoint import Asked, Empty, Endpoint
-from relay.api.tokens import Tokens
 from relay.calls.devices import Devices, check_sn
 from relay.calls.grants import GrantId, GrantRequest, Grants, GrantView, Listed
 from relay.calls.groups import GroupEntry, Groups, GroupView, MemberChange
@@ -72,13 +71,11 @@ class GrantApi:
         grants: Grants,
         groups: Groups,
         devices: Devices,
-        tokens: Tokens,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._grants = grants
         self._groups = groups
         self._devices = devices
-        self._tokens = tokens
         self._wall = wall
 
     async def request(self, asked: Asked[GrantRequest, Empty]) -> GrantView:

@@ -144,9 +144,7 @@ class Grants:
             self._tell(connection, grant_id, now_ms)
             return GrantView(grant_id, 1 if state == "agreed" else 0, state, name)
 
-        view = await self._store.run(work, lane=openid)
-        self._webhooks.woken()
-        return view
+        return await self._store.run(work, lane=openid)
 
     def _subject(self, connection: Connection, appid: str, asked: GrantRequest, now_ms: int) -> tuple[str, str]:
         """The name to show, and the model. Raises ApiError: 403/10008, 404/10025, 403/-12001."""
@@ -228,9 +226,7 @@ class Grants:
                 return GrantId(grant_id, state)
             return GrantId(grant_id, grant.state)
 
-        done = await self._store.run(work, lane=grant_id)
-        self._webhooks.woken()
-        return done
+        return await self._store.run(work, lane=grant_id)
 
     async def reopen(self, grant_id: str, openid: str, now_ms: int) -> GrantId:
         """The user allows to be asked again. Raises ApiError 404/9, 409/10001 for one that is given, 429/45009."""
@@ -248,9 +244,7 @@ class Grants:
             self._tell(connection, grant_id, now_ms)
             return GrantId(grant_id, "reopened")
 
-        done = await self._store.run(work, lane=openid)
-        self._webhooks.woken()
-        return done
+        return await self._store.run(work, lane=openid)
 
     def _change(self, connection: Connection, grant_id: str, values: dict[str, Any]) -> None:
         connection.execute(GRANTS.update().where(GRANTS.c.grant_id == grant_id).values(**values))
