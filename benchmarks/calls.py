@@ -29,7 +29,9 @@ import jwt
 import uvloop
 from aiohttp import web
 
+from benchmarks.handshake import HandshakeError
 from benchmarks.load import OUT, say
+from benchmarks.signalling import Signalling
 from benchmarks.target import Relay, first_in_line, pin, usage
 
 MODEL: Final = "bench"
@@ -146,7 +148,7 @@ async def measure(options: argparse.Namespace, relay: Relay, store: Path) -> dic
     target = Target()
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as http:
         client = Client(http, relay.url, relay.secret)
-        await _ready(http, relay.url)
+        await Signalling(http, relay.url, relay.secret, "gcm").ready()
         say(f"registering {options.parties} devices and users ...")
         pairs = await client.prepare(options.parties)
         if options.webhook:
@@ -202,18 +204,6 @@ async def _timetable(client: Client, pairs: list[tuple[str, str]], options: argp
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)
     return total
-
-
-async def _ready(http: aiohttp.ClientSession, url: str) -> None:
-    for _ in range(200):
-        try:
-            async with http.get(f"{url}/readyz") as response:
-                if response.status == 200:
-                    return
-        except aiohttp.ClientConnectionError:
-            pass  # not listening yet
-        await asyncio.sleep(0.1)
-    raise RuntimeError(f"no node is ready at {url}")
 
 
 async def _metrics(http: aiohttp.ClientSession, url: str) -> dict[str, float]:
@@ -310,7 +300,7 @@ def main() -> int:
         pin(relay.pid, options.cpu)
         try:
             result = uvloop.run(measure(options, relay, store))
-        except (RuntimeError, aiohttp.ClientError, KeyError) as fault:
+        except (HandshakeError, RuntimeError, aiohttp.ClientError, KeyError) as fault:
             print(f"load test failed: {fault}\n{relay.log()}", file=sys.stderr)
             return 1
         finally:

@@ -168,13 +168,10 @@ class Node:
         for chore in self._chores:
             chore.cancel()
         self._chores = []
-        await within(STOP_STEP_S, self._close_plane(), "writing the last records")
+        await within(STOP_STEP_S, self._plane.close(), "writing the last records")
         if self._listener is not None:
             self._listener.close()
         log.info("stopped")
-
-    async def _close_plane(self) -> None:
-        await self._plane.close()
 
     async def _be_seen(self) -> None:
         """Say in the store that this node lives, so that a crash can be dated."""
@@ -286,7 +283,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise StartError(f"cannot listen on {host} port {port}: {words}{hint}") from None
 
 
-async def within(limit_s: float, step: Coroutine[Any, Any, None], what: str) -> None:
+async def within(limit_s: float, step: Coroutine[Any, Any, object], what: str) -> None:
     """One step of stopping: late or failed, the next ones still follow."""
     started = time.monotonic()
     try:

@@ -81,35 +81,37 @@ class Claim:
             raise StoreError(f"cannot use the store {path}: {words}; choose another with --store") from None
 
     def _take_name(self, engine: Engine) -> None:
-        # A connection of its own: the lock lives as long as that, and no lane's trouble touches it.
-        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         deadline = time.monotonic() + NAME_WAIT_S
-        while not self._connection.execute(TAKE_NAME, {"space": NAME_LOCK, "name": self._node}).scalar():
+        while not self._try_name(engine):
             if time.monotonic() > deadline:
                 self.release()
                 raise StoreError(f"another running node is called {self._node!r}; give each its own with RELAY_NODE")
             time.sleep(0.1)
 
+    def _try_name(self, engine: Engine) -> bool:
+        if self._connection is None:
+            # A connection of its own: the lock lives as long as that, and no lane's trouble touches it.
+            self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        return bool(self._connection.execute(TAKE_NAME, {"space": NAME_LOCK, "name": self._node}).scalar())
+
     def check(self, engine: Engine) -> bool:
         """Is it still ours? One that went with its connection is taken anew, unless another node was quicker."""
-        if (self._connection is None and not self._node) or self._url.get_backend_name() == "sqlite":
+        if not self._node or self._url.get_backend_name() == "sqlite":
             return True
-        try:
-            assert self._connection is not None
-            self._connection.execute(text("SELECT 1"))
-            return True
-        except (AssertionError, SQLAlchemyError):
-            self.release()
-        try:
-            self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            values = {"space": NAME_LOCK, "name": self._node}
-            if self._connection.execute(TAKE_NAME, values).scalar():
+        if self._connection is not None:
+            try:
+                self._connection.execute(text("SELECT 1"))
                 return True
+            except SQLAlchemyError:
+                self.release()
+        try:
+            mine = self._try_name(engine)
         except SQLAlchemyError:
             self.release()
             return True  # the store is down, which others find out; nobody can have taken the name
-        self.release()
-        return False
+        if not mine:
+            self.release()
+        return mine
 
     def release(self) -> None:
         if self._lock is not None:
